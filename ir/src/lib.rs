@@ -1,8 +1,22 @@
 //! The typed op graph of frit: types, op table, text format, verifier, interpreter.
 //! It knows no file format, no device and no protobuf.
 
+pub mod binding;
+pub mod builder;
+pub mod dim;
 pub mod dtype;
+pub mod graph;
+pub mod interp;
+pub mod module;
+pub mod op;
 pub mod tensor;
+pub mod types;
 
+pub use builder::{BuildError, GraphBuilder};
+pub use dim::{Bindings, Dim, DimError};
 pub use dtype::{DType, Element};
+pub use graph::{Graph, InputDefault, Node, NodeId, State, Value, ValueDef, ValueId};
+pub use module::{Module, Weight, WeightId, WeightTable};
+pub use op::Op;
 pub use tensor::{Storage, Tensor, TensorError};
+pub use types::{Shape, TensorType};

@@ -134,7 +134,12 @@ impl Tensor {
     pub fn from_storage(dtype: DType, shape: &[usize], storage: Storage) -> Result<Self, TensorError> {
         let expected = byte_len(dtype, shape)?;
         if storage.bytes().len() != expected {
-            return Err(TensorError::ByteLength { dtype, shape: shape.to_vec(), expected, got: storage.bytes().len() });
+            return Err(TensorError::ByteLength {
+                dtype,
+                shape: shape.to_vec(),
+                expected,
+                got: storage.bytes().len(),
+            });
         }
         if !storage.bytes().as_ptr().addr().is_multiple_of(dtype.size()) {
             return Err(TensorError::Misaligned(dtype));

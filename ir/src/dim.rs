@@ -1,0 +1,521 @@
+//! Symbolic dimensions: exact integer expressions over named symbols. Nothing about tensors belongs here.
+//!
+//! A [`Dim`] is a polynomial with integer coefficients over atoms: symbols, floor quotients, minima and maxima.
+//! Polynomials are kept in a normal form, so equal polynomials are structurally equal; [`Dim::same`] decides more.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a dimension could not be computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DimError {
+    /// A coefficient or value left the range of i64.
+    #[error("a dimension overflows 64 bits")]
+    Overflow,
+    /// Division by zero.
+    #[error("dimension `{0}` is divided by zero")]
+    DivisionByZero(String),
+    /// A symbol without a value.
+    #[error("dimension symbol `{0}` has no value")]
+    Unbound(String),
+    /// An extent came out negative.
+    #[error("dimension `{expr}` is {value}, which is no extent")]
+    Negative {
+        /// The expression.
+        expr: String,
+        /// Its value.
+        value: i64,
+    },
+}
+
+type Result<T> = std::result::Result<T, DimError>;
+
+/// What a polynomial is made of besides numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Atom {
+    Symbol(Arc<str>),
+    FloorDiv(Arc<Dim>, Arc<Dim>),
+    Max(Arc<Dim>, Arc<Dim>),
+    Min(Arc<Dim>, Arc<Dim>),
+}
+
+/// A product of atoms with exponents, sorted by atom. Empty: the constant term.
+type Monomial = Vec<(Atom, u32)>;
+
+/// An extent or an offset: a number, or an exact expression over named symbols such as `batch`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Dim {
+    /// Sorted by monomial, no zero coefficients.
+    terms: Vec<(Monomial, i64)>,
+}
+
+/// Values of symbols.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Bindings(Vec<(Arc<str>, i64)>);
+
+impl Bindings {
+    /// No symbol bound.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// The value of a symbol.
+    pub fn get(&self, symbol: &str) -> Option<i64> {
+        self.0.iter().find(|(s, _)| &**s == symbol).map(|&(_, v)| v)
+    }
+    /// Sets a symbol, replacing an earlier value.
+    pub fn set(&mut self, symbol: &str, value: i64) {
+        match self.0.iter_mut().find(|(s, _)| &**s == symbol) {
+            Some(slot) => slot.1 = value,
+            None => {
+                self.0.push((Arc::from(symbol), value));
+                self.0.sort();
+            }
+        }
+    }
+    /// Symbols and values in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.0.iter().map(|(s, v)| (&**s, *v))
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(n: usize) -> Self {
+        Dim::constant(i64::try_from(n).unwrap_or(i64::MAX))
+    }
+}
+
+impl Dim {
+    /// A number, which may be negative in an offset.
+    pub fn constant(n: i64) -> Self {
+        Dim { terms: if n == 0 { vec![] } else { vec![(vec![], n)] } }
+    }
+
+    /// A named symbol.
+    pub fn symbol(name: &str) -> Self {
+        Self::atom(Atom::Symbol(Arc::from(name)))
+    }
+
+    fn atom(a: Atom) -> Self {
+        Dim { terms: vec![(vec![(a, 1)], 1)] }
+    }
+
+    /// The number, when there is no symbol in it.
+    pub fn as_const(&self) -> Option<i64> {
+        match self.terms.as_slice() {
+            [] => Some(0),
+            [(m, c)] if m.is_empty() => Some(*c),
+            _ => None,
+        }
+    }
+
+    /// The extent, when it is a number and not negative.
+    pub fn as_fixed(&self) -> Option<usize> {
+        self.as_const().and_then(|n| usize::try_from(n).ok())
+    }
+
+    /// The symbol's name, when the expression is just one symbol.
+    pub fn as_symbol(&self) -> Option<&str> {
+        match self.terms.as_slice() {
+            [(m, 1)] => match m.as_slice() {
+                [(Atom::Symbol(s), 1)] => Some(s),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// True for the number `n`.
+    pub fn is(&self, n: i64) -> bool {
+        self.as_const() == Some(n)
+    }
+
+    /// Every symbol in the expression, each once, in alphabetical order.
+    pub fn symbols(&self) -> Vec<Arc<str>> {
+        let mut out = Vec::new();
+        self.collect_symbols(&mut out);
+        out.sort();
+        out.dedup();
+        out
+    }
+
+    fn collect_symbols(&self, out: &mut Vec<Arc<str>>) {
+        for (atom, _) in self.terms.iter().flat_map(|(m, _)| m) {
+            match atom {
+                Atom::Symbol(s) => out.push(s.clone()),
+                Atom::FloorDiv(a, b) | Atom::Max(a, b) | Atom::Min(a, b) => {
+                    a.collect_symbols(out);
+                    b.collect_symbols(out);
+                }
+            }
+        }
+    }
+
+    fn from_terms(mut terms: Vec<(Monomial, i64)>) -> Result<Self> {
+        terms.sort();
+        let mut out: Vec<(Monomial, i64)> = Vec::with_capacity(terms.len());
+        for (m, c) in terms {
+            match out.last_mut() {
+                Some(last) if last.0 == m => last.1 = last.1.checked_add(c).ok_or(DimError::Overflow)?,
+                _ => out.push((m, c)),
+            }
+        }
+        out.retain(|(_, c)| *c != 0);
+        Ok(Dim { terms: out })
+    }
+
+    /// Sum.
+    pub fn add(&self, other: &Dim) -> Result<Dim> {
+        Self::from_terms(self.terms.iter().chain(&other.terms).cloned().collect())
+    }
+
+    /// Difference.
+    pub fn sub(&self, other: &Dim) -> Result<Dim> {
+        self.add(&other.mul(&Dim::constant(-1))?)
+    }
+
+    /// Product.
+    pub fn mul(&self, other: &Dim) -> Result<Dim> {
+        let mut terms = Vec::with_capacity(self.terms.len() * other.terms.len());
+        for (ma, ca) in &self.terms {
+            for (mb, cb) in &other.terms {
+                let c = ca.checked_mul(*cb).ok_or(DimError::Overflow)?;
+                let mut m = ma.clone();
+                for (atom, e) in mb {
+                    match m.iter_mut().find(|(a, _)| a == atom) {
+                        Some(slot) => slot.1 = slot.1.checked_add(*e).ok_or(DimError::Overflow)?,
+                        None => m.push((atom.clone(), *e)),
+                    }
+                }
+                m.sort();
+                terms.push((m, c));
+            }
+        }
+        Self::from_terms(terms)
+    }
+
+    /// Sum with a number.
+    pub fn add_const(&self, n: i64) -> Result<Dim> {
+        self.add(&Dim::constant(n))
+    }
+
+    /// Product with a number.
+    pub fn mul_const(&self, n: i64) -> Result<Dim> {
+        self.mul(&Dim::constant(n))
+    }
+
+    /// The quotient, when the division is exact whatever the symbols' values.
+    pub fn exact_div(&self, by: &Dim) -> Option<Dim> {
+        let [(dm, dc)] = by.terms.as_slice() else {
+            return (self == by && !by.terms.is_empty()).then(|| Dim::constant(1));
+        };
+        let mut terms = Vec::with_capacity(self.terms.len());
+        for (m, c) in &self.terms {
+            if c.checked_rem(*dc)? != 0 {
+                return None;
+            }
+            let mut m = m.clone();
+            for (atom, e) in dm {
+                let slot = m.iter_mut().find(|(a, _)| a == atom)?;
+                slot.1 = slot.1.checked_sub(*e)?;
+            }
+            m.retain(|(_, e)| *e > 0);
+            terms.push((m, c.checked_div(*dc)?));
+        }
+        Self::from_terms(terms).ok()
+    }
+
+    /// Quotient rounded toward minus infinity.
+    pub fn floor_div(&self, by: &Dim) -> Result<Dim> {
+        if by.is(0) {
+            return Err(DimError::DivisionByZero(self.to_string()));
+        }
+        if let Some(q) = self.exact_div(by) {
+            return Ok(q);
+        }
+        if let (Some(a), Some(b)) = (self.as_const(), by.as_const()) {
+            return floor_div_i64(a, b).map(Dim::constant);
+        }
+        // floor((c q + r) / c) = q + floor(r / c): take out the symbolic terms that divide.
+        if by.as_const().is_some() {
+            let (whole, rest): (Vec<_>, Vec<_>) = self
+                .terms
+                .iter()
+                .cloned()
+                .partition(|t| !t.0.is_empty() && Dim { terms: vec![t.clone()] }.exact_div(by).is_some());
+            if !whole.is_empty() {
+                let whole = Dim { terms: whole }.exact_div(by).ok_or(DimError::Overflow)?;
+                return whole.add(&Dim { terms: rest }.floor_div(by)?);
+            }
+        }
+        Ok(Self::atom(Atom::FloorDiv(Arc::new(self.clone()), Arc::new(by.clone()))))
+    }
+
+    /// Quotient rounded toward plus infinity.
+    pub fn ceil_div(&self, by: &Dim) -> Result<Dim> {
+        self.add(by)?.add_const(-1)?.floor_div(by)
+    }
+
+    /// The larger of two.
+    pub fn maximum(&self, other: &Dim) -> Result<Dim> {
+        self.extremum(other, Atom::Max, i64::max, |d| d >= 0)
+    }
+
+    /// The smaller of two.
+    pub fn minimum(&self, other: &Dim) -> Result<Dim> {
+        self.extremum(other, Atom::Min, i64::min, |d| d <= 0)
+    }
+
+    fn extremum(
+        &self,
+        other: &Dim,
+        atom: fn(Arc<Dim>, Arc<Dim>) -> Atom,
+        pick: fn(i64, i64) -> i64,
+        first_wins: fn(i64) -> bool,
+    ) -> Result<Dim> {
+        if let (Some(a), Some(b)) = (self.as_const(), other.as_const()) {
+            return Ok(Dim::constant(pick(a, b)));
+        }
+        if let Some(d) = self.sub(other)?.as_const() {
+            return Ok(if first_wins(d) { self.clone() } else { other.clone() });
+        }
+        let (a, b) = if self <= other { (self, other) } else { (other, self) };
+        Ok(Self::atom(atom(Arc::new(a.clone()), Arc::new(b.clone()))))
+    }
+
+    /// True when both are equal for every value of the symbols, as far as normal forms can tell.
+    pub fn same(&self, other: &Dim) -> bool {
+        if self == other {
+            return true;
+        }
+        match (self.hoisted(), other.hoisted()) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// A form for comparison: constants taken out of floor quotients, `floor((s - 10) / 5)` to `floor(s / 5) - 2`.
+    fn hoisted(&self) -> Result<Dim> {
+        let mut sum = Dim::default();
+        for (m, c) in &self.terms {
+            let mut product = Dim::constant(*c);
+            for (atom, e) in m {
+                let factor = match atom {
+                    Atom::Symbol(_) => Self::atom(atom.clone()),
+                    Atom::Max(a, b) => a.hoisted()?.maximum(&b.hoisted()?)?,
+                    Atom::Min(a, b) => a.hoisted()?.minimum(&b.hoisted()?)?,
+                    Atom::FloorDiv(a, b) => match (b.as_const(), a.hoisted()?) {
+                        (Some(d), a) if d != 0 => {
+                            let k = a.terms.iter().find(|t| t.0.is_empty()).map_or(0, |t| t.1);
+                            let q = floor_div_i64(k, d)?;
+                            let shift =
+                                q.checked_mul(d).and_then(i64::checked_neg).ok_or(DimError::Overflow)?;
+                            a.add_const(shift)?.floor_div(&Dim::constant(d))?.add_const(q)?
+                        }
+                        (_, a) => a.floor_div(&b.hoisted()?)?,
+                    },
+                };
+                for _ in 0..*e {
+                    product = product.mul(&factor)?;
+                }
+            }
+            sum = sum.add(&product)?;
+        }
+        Ok(sum)
+    }
+
+    /// The value under bindings; may be negative.
+    pub fn eval(&self, bindings: &Bindings) -> Result<i64> {
+        let mut sum = 0i64;
+        for (m, c) in &self.terms {
+            let mut product = *c;
+            for (atom, e) in m {
+                let v = match atom {
+                    Atom::Symbol(s) => bindings.get(s).ok_or_else(|| DimError::Unbound(s.to_string()))?,
+                    Atom::FloorDiv(a, b) => {
+                        let d = b.eval(bindings)?;
+                        if d == 0 {
+                            return Err(DimError::DivisionByZero(a.to_string()));
+                        }
+                        floor_div_i64(a.eval(bindings)?, d)?
+                    }
+                    Atom::Max(a, b) => a.eval(bindings)?.max(b.eval(bindings)?),
+                    Atom::Min(a, b) => a.eval(bindings)?.min(b.eval(bindings)?),
+                };
+                for _ in 0..*e {
+                    product = product.checked_mul(v).ok_or(DimError::Overflow)?;
+                }
+            }
+            sum = sum.checked_add(product).ok_or(DimError::Overflow)?;
+        }
+        Ok(sum)
+    }
+
+    /// The value under bindings as an extent.
+    pub fn eval_extent(&self, bindings: &Bindings) -> Result<usize> {
+        let value = self.eval(bindings)?;
+        usize::try_from(value).map_err(|_| DimError::Negative { expr: self.to_string(), value })
+    }
+
+    /// Replaces symbols by expressions; those for which `with` gives None stay.
+    pub fn substitute(&self, with: &dyn Fn(&str) -> Option<Dim>) -> Result<Dim> {
+        let mut sum = Dim::default();
+        for (m, c) in &self.terms {
+            let mut product = Dim::constant(*c);
+            for (atom, e) in m {
+                let factor = match atom {
+                    Atom::Symbol(s) => with(s).unwrap_or_else(|| Self::atom(atom.clone())),
+                    Atom::FloorDiv(a, b) => a.substitute(with)?.floor_div(&b.substitute(with)?)?,
+                    Atom::Max(a, b) => a.substitute(with)?.maximum(&b.substitute(with)?)?,
+                    Atom::Min(a, b) => a.substitute(with)?.minimum(&b.substitute(with)?)?,
+                };
+                for _ in 0..*e {
+                    product = product.mul(&factor)?;
+                }
+            }
+            sum = sum.add(&product)?;
+        }
+        Ok(sum)
+    }
+
+    /// Solves `self == value` for the one symbol that `bindings` lacks, when it occurs linearly on its own.
+    /// Gives None when there is no such symbol or the equation has no integer solution.
+    pub fn solve(&self, value: i64, bindings: &Bindings) -> Option<(Arc<str>, i64)> {
+        let mut unknown = None;
+        let mut known = 0i64;
+        for (m, c) in &self.terms {
+            let term = Dim { terms: vec![(m.clone(), *c)] };
+            match term.eval(bindings) {
+                Ok(v) => known = known.checked_add(v)?,
+                Err(_) => match m.as_slice() {
+                    [(Atom::Symbol(s), 1)] if unknown.is_none() => unknown = Some((s.clone(), *c)),
+                    _ => return None,
+                },
+            }
+        }
+        let (symbol, c) = unknown?;
+        let rest = value.checked_sub(known)?;
+        (rest.checked_rem(c)? == 0).then(|| (symbol, rest / c))
+    }
+}
+
+fn floor_div_i64(a: i64, b: i64) -> Result<i64> {
+    let q = a.checked_div(b).ok_or(DimError::Overflow)?;
+    Ok(if a % b != 0 && ((a < 0) != (b < 0)) { q - 1 } else { q })
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.terms.is_empty() {
+            return f.write_str("0");
+        }
+        // The constant sorts first; people write it last.
+        let ordered =
+            self.terms.iter().filter(|t| !t.0.is_empty()).chain(self.terms.iter().filter(|t| t.0.is_empty()));
+        for (i, (m, c)) in ordered.enumerate() {
+            match (i, *c < 0) {
+                (0, true) => f.write_str("-")?,
+                (0, false) => {}
+                (_, true) => f.write_str(" - ")?,
+                (_, false) => f.write_str(" + ")?,
+            }
+            let magnitude = c.unsigned_abs();
+            let mut first = true;
+            if m.is_empty() || magnitude != 1 {
+                write!(f, "{magnitude}")?;
+                first = false;
+            }
+            let count: u32 = m.iter().map(|(_, e)| *e).sum();
+            for (atom, e) in m {
+                for _ in 0..*e {
+                    if !first {
+                        f.write_str(" * ")?;
+                    }
+                    first = false;
+                    match atom {
+                        Atom::Symbol(s) => f.write_str(s)?,
+                        Atom::Max(a, b) => write!(f, "max({a}, {b})")?,
+                        Atom::Min(a, b) => write!(f, "min({a}, {b})")?,
+                        Atom::FloorDiv(a, b) => {
+                            let alone = count == 1 && magnitude == 1 && *c > 0;
+                            if !alone {
+                                f.write_str("(")?;
+                            }
+                            write_factor(f, a)?;
+                            f.write_str(" / ")?;
+                            write_factor(f, b)?;
+                            if !alone {
+                                f.write_str(")")?;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_factor(f: &mut fmt::Formatter<'_>, d: &Dim) -> fmt::Result {
+    match (d.as_symbol(), d.as_fixed()) {
+        (None, None) => write!(f, "({d})"),
+        _ => write!(f, "{d}"),
+    }
+}
+
+impl fmt::Debug for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn c(n: i64) -> Dim {
+        Dim::constant(n)
+    }
+
+    #[test]
+    fn convolution_lengths_print_as_people_write_them() {
+        let s = Dim::symbol("samples");
+        let out = s.add_const(-10).unwrap().floor_div(&c(5)).unwrap().add_const(1).unwrap();
+        assert_eq!(out.to_string(), "(samples - 10) / 5 + 1");
+        let mut b = Bindings::new();
+        b.set("samples", 1600);
+        assert_eq!(out.eval_extent(&b).unwrap(), 319);
+        b.set("samples", 3);
+        assert!(matches!(out.eval_extent(&b), Err(DimError::Negative { .. }) | Ok(_)));
+    }
+
+    #[test]
+    fn normal_forms_decide_equality() {
+        let (a, b) = (Dim::symbol("a"), Dim::symbol("b"));
+        let left = a.add(&b).unwrap().mul(&a.sub(&b).unwrap()).unwrap();
+        let right = a.mul(&a).unwrap().sub(&b.mul(&b).unwrap()).unwrap();
+        assert_eq!(left, right);
+        let x = a.add_const(-10).unwrap().floor_div(&c(5)).unwrap().add_const(1).unwrap();
+        let y = a.floor_div(&c(5)).unwrap().add_const(-1).unwrap();
+        assert!(x != y && x.same(&y));
+        assert_eq!(
+            a.mul(&b).unwrap().mul_const(6).unwrap().exact_div(&b.mul_const(2).unwrap()),
+            a.mul_const(3).ok()
+        );
+    }
+
+    #[test]
+    fn solving_finds_the_one_unknown() {
+        let d = Dim::symbol("past").add(&Dim::symbol("sequence")).unwrap();
+        let mut b = Bindings::new();
+        b.set("sequence", 3);
+        assert_eq!(d.solve(10, &b), Some((Arc::from("past"), 7)));
+    }
+
+    #[test]
+    fn overflow_is_an_error() {
+        let big = c(i64::MAX);
+        assert_eq!(big.add_const(1), Err(DimError::Overflow));
+        assert_eq!(big.mul(&big), Err(DimError::Overflow));
+        assert_eq!(c(i64::MIN).floor_div(&c(-1)), Err(DimError::Overflow));
+    }
+}

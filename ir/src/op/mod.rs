@@ -1,0 +1,199 @@
+//! The op table: one line an op. Each op is declared in its own file; what it means belongs there, not here.
+
+pub mod attr;
+mod cx;
+mod elementwise;
+mod layout;
+mod matmul;
+mod softmax;
+
+pub use attr::{Attr, AttrError, AttrSpec, AttrValue, Attributes, NamedAttr};
+pub use cx::{Eval, Infer, OpError};
+pub use elementwise::{Binary, BinaryFn, Cast, Unary, UnaryFn, Where};
+pub use layout::{Reshape, Transpose};
+pub use matmul::MatMul;
+pub use softmax::Softmax;
+
+use crate::builder::{BuildError, GraphBuilder};
+use crate::graph::ValueId;
+use crate::tensor::Tensor;
+use crate::types::TensorType;
+
+/// An operand in an op's declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// Name, as ONNX has it in lower case.
+    pub name: &'static str,
+    /// Must it be there, may it be left out, may it repeat.
+    pub arity: Arity,
+}
+
+/// How often an operand occurs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly once.
+    One,
+    /// At most once.
+    Optional,
+    /// Any number of times, last in the list.
+    Variadic,
+}
+
+/// A required operand.
+pub const fn one(name: &'static str) -> Operand {
+    Operand { name, arity: Arity::One }
+}
+/// An operand that may be left out.
+pub const fn optional(name: &'static str) -> Operand {
+    Operand { name, arity: Arity::Optional }
+}
+/// An operand that repeats.
+pub const fn variadic(name: &'static str) -> Operand {
+    Operand { name, arity: Arity::Variadic }
+}
+
+/// Where an op stands in ONNX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onnx {
+    /// The ONNX op of this name, with the opset that gave it its present meaning.
+    Op(&'static str, u32),
+    /// No ONNX op: exported by its decomposition, or by the exporter's own code.
+    None,
+}
+
+/// What every op defines, in its own file.
+pub trait OpDef: Attributes + Clone + PartialEq + std::fmt::Debug {
+    /// The op's name. Families of ops in one struct (unary, binary) have several.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    /// The operands.
+    fn operands(&self) -> &'static [Operand];
+    /// The place in ONNX.
+    fn onnx(&self) -> Onnx;
+    /// Types of the outputs from types of the inputs; refuses operands that do not fit.
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError>;
+    /// Reference evaluation of a primitive op: naive and obviously right. Composite ops leave it out.
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        Err(OpError::NoEvaluation(cx.op))
+    }
+    /// True when the op is defined by [`OpDef::decompose`].
+    fn is_composite(&self) -> bool {
+        false
+    }
+    /// Expands a composite op into simpler ops: its reference meaning.
+    fn decompose(
+        &self,
+        b: &mut GraphBuilder<'_>,
+        inputs: &[Option<ValueId>],
+    ) -> Result<Vec<ValueId>, BuildError> {
+        let _ = (b, inputs);
+        Err(BuildError::NoDecomposition(self.name()))
+    }
+}
+
+/// Makes the closed enum and everything that dispatches on it.
+macro_rules! op_table {
+    ($($variant:ident),* $(,)?) => {
+        /// Every op of frit.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs)] // each variant is documented at its struct
+        pub enum Op { $($variant($variant)),* }
+
+        impl Op {
+            /// The op's name in the text format.
+            pub fn name(&self) -> &'static str { match self { $(Op::$variant(o) => o.name()),* } }
+            /// The operands.
+            pub fn operands(&self) -> &'static [Operand] { match self { $(Op::$variant(o) => o.operands()),* } }
+            /// The attributes' values in declaration order.
+            pub fn attrs(&self) -> Vec<NamedAttr> { match self { $(Op::$variant(o) => o.attrs()),* } }
+            /// The place in ONNX.
+            pub fn onnx(&self) -> Onnx { match self { $(Op::$variant(o) => o.onnx()),* } }
+            /// True when the op is defined by its decomposition.
+            pub fn is_composite(&self) -> bool { match self { $(Op::$variant(o) => o.is_composite()),* } }
+            /// Types of the outputs.
+            pub fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+                cx.check_arity(self.operands())?;
+                match self { $(Op::$variant(o) => o.infer(cx)),* }
+            }
+            /// Reference evaluation of a primitive op.
+            pub fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> { match self { $(Op::$variant(o) => o.eval(cx)),* } }
+            /// Expansion of a composite op.
+            pub fn decompose(&self, b: &mut GraphBuilder<'_>, inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>, BuildError> {
+                match self { $(Op::$variant(o) => o.decompose(b, inputs)),* }
+            }
+            /// Declarations of every op: for documentation and the parser.
+            pub fn declarations() -> Vec<OpDecl> {
+                let mut all = Vec::new();
+                $( all.extend($variant::declare(|o| Op::$variant(o))); )*
+                all
+            }
+        }
+
+        $( impl From<$variant> for Op { fn from(o: $variant) -> Op { Op::$variant(o) } } )*
+    };
+}
+
+/// Builds an op from named attributes.
+pub type FromAttrs = Box<dyn Fn(&[(String, Attr)]) -> Result<Op, AttrError> + Send + Sync>;
+
+/// One name of the op table: what the parser needs and docs/OPS.md prints.
+pub struct OpDecl {
+    /// Name in the text format.
+    pub name: &'static str,
+    /// Documentation.
+    pub doc: &'static str,
+    /// Attributes.
+    pub attrs: Vec<AttrSpec>,
+    /// Builds the op.
+    pub build: FromAttrs,
+}
+
+/// Implemented for every op struct: the names it adds to the table.
+pub trait Declare: Sized {
+    /// One declaration a name.
+    fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl>;
+}
+
+/// Declares a struct with one name, the usual case.
+macro_rules! declare_single {
+    ($($t:ident),* $(,)?) => {$(
+        impl Declare for $t {
+            fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
+                vec![OpDecl { name: Self::NAME, doc: Self::DOC, attrs: Self::specs(), build: Box::new(move |a| Self::from_attrs(a).map(wrap)) }]
+            }
+        }
+    )*};
+}
+
+// One line an op (or family of elementwise ops).
+op_table! {
+    Unary,
+    Binary,
+    Where,
+    Cast,
+    MatMul,
+    Softmax,
+    Reshape,
+    Transpose,
+}
+
+// Those with one name; families declare themselves in their file.
+declare_single! {
+    Where,
+    Cast,
+    MatMul,
+    Softmax,
+    Reshape,
+    Transpose,
+}
+
+impl Op {
+    /// Builds the op of that name; None when the table has no such name.
+    pub fn from_name(name: &str, attrs: &[(String, Attr)]) -> Option<Result<Op, AttrError>> {
+        use std::sync::OnceLock;
+        static TABLE: OnceLock<std::collections::HashMap<&'static str, OpDecl>> = OnceLock::new();
+        let table = TABLE.get_or_init(|| Op::declarations().into_iter().map(|d| (d.name, d)).collect());
+        table.get(name).map(|d| (d.build)(attrs))
+    }
+}

@@ -52,7 +52,7 @@ pub enum TensorError {
 }
 
 /// Owned memory aligned to [`ALIGN`] bytes.
-struct AlignedBytes {
+pub struct AlignedBytes {
     chunks: Vec<Chunk>,
     len: usize,
 }
@@ -67,14 +67,17 @@ unsafe impl bytemuck::Zeroable for Chunk {}
 unsafe impl bytemuck::Pod for Chunk {}
 
 impl AlignedBytes {
-    fn zeroed(len: usize) -> Self {
+    /// Zeroed memory of `len` bytes.
+    pub fn zeroed(len: usize) -> Self {
         AlignedBytes { chunks: vec![Chunk([0; ALIGN]); len.div_ceil(ALIGN)], len }
     }
-    fn bytes(&self) -> &[u8] {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
         let all: &[u8] = bytemuck::cast_slice(&self.chunks);
         all.get(..self.len).unwrap_or(all)
     }
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    /// The bytes, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         let len = self.len;
         let all: &mut [u8] = bytemuck::cast_slice_mut(&mut self.chunks);
         all.get_mut(..len).unwrap_or(&mut [])
@@ -251,12 +254,7 @@ impl Tensor {
             return Ok(self.clone());
         }
         fn collect<T: Element>(t: &Tensor) -> Result<Tensor, TensorError> {
-            let v: Vec<T> = if t.dtype.is_float() {
-                convert(t, T::from_f64, T::from_i64)
-            } else {
-                convert(t, T::from_f64, T::from_i64)
-            };
-            Tensor::from_slice(&t.shape, &v)
+            Tensor::from_slice(&t.shape, &convert(t, T::from_f64, T::from_i64))
         }
         match to {
             DType::Bool => Tensor::from_bools(&self.shape, &convert(self, |x| x != 0.0, |x| x != 0)),

@@ -5,7 +5,10 @@ use crate::dim::{Dim, DimError};
 use crate::dtype::DType;
 use crate::graph::{Graph, InputDefault, NodeId, ValueId};
 use crate::module::{WeightId, WeightTable};
-use crate::op::{Binary, BinaryFn, Cast, Infer, Op, OpError, Reshape, Transpose, Unary, UnaryFn};
+use crate::op::{
+    Binary, BinaryFn, Cast, Concat, ConstantOfShape, Expand, Gather, Infer, MatMul, Op, OpError, Range,
+    Reduce, ReduceFn, Reshape, Slice, Softmax, Split, Transpose, Unary, UnaryFn, Where,
+};
 use crate::tensor::{Tensor, TensorError};
 use crate::types::TensorType;
 
@@ -70,6 +73,11 @@ impl<'m> GraphBuilder<'m> {
         let out = f(self);
         self.scope.pop();
         out
+    }
+
+    /// Sets the scopes that label nodes built from now on; gives the former ones, to be put back.
+    pub fn replace_scope(&mut self, scope: Vec<String>) -> Vec<String> {
+        std::mem::replace(&mut self.scope, scope)
     }
 
     /// The present label: scopes joined by dots.
@@ -221,6 +229,132 @@ impl<'m> GraphBuilder<'m> {
             return Ok(x);
         }
         self.op(Cast { to }, &[x])
+    }
+}
+
+impl GraphBuilder<'_> {
+    /// A required operand of an op under decomposition.
+    pub fn operand(&self, inputs: &[Option<ValueId>], index: usize) -> Result<ValueId> {
+        inputs.get(index).copied().flatten().ok_or_else(|| self.error(format!("operand {index} is missing")))
+    }
+
+    /// Number of axes of a value.
+    pub fn rank(&self, v: ValueId) -> Result<usize> {
+        Ok(self.ty(v)?.rank())
+    }
+
+    /// Exchanges the last two axes.
+    pub fn swap_last(&mut self, x: ValueId) -> Result<ValueId> {
+        let n = self.rank(x)?;
+        let mut perm: Vec<i64> = (0..n).filter_map(|i| i64::try_from(i).ok()).collect();
+        if n < 2 {
+            return Err(self.error("fewer than two axes to exchange"));
+        }
+        perm.swap(n - 1, n - 2);
+        self.transpose(x, &perm)
+    }
+
+    /// Matrix product of the last two axes.
+    pub fn matmul(&mut self, a: ValueId, b: ValueId) -> Result<ValueId> {
+        self.op(MatMul {}, &[a, b])
+    }
+
+    /// Whole slices of `data` along an axis, by index.
+    pub fn gather(&mut self, data: ValueId, indices: ValueId, axis: i64) -> Result<ValueId> {
+        self.op(Gather { axis }, &[data, indices])
+    }
+
+    /// Elements `start` up to, not including, `end` of one axis.
+    pub fn slice_axis(&mut self, x: ValueId, axis: i64, start: &Dim, end: &Dim) -> Result<ValueId> {
+        self.op(Slice::axis(axis, start.clone(), end.clone()), &[x])
+    }
+
+    /// Element `index` of one axis, which goes.
+    pub fn select(&mut self, x: ValueId, axis: i64, index: i64) -> Result<ValueId> {
+        let mut shape = self.shape(x)?;
+        let at = crate::types::resolve_axis(axis, shape.len())
+            .ok_or_else(|| self.error(format!("axis {axis} is out of range for rank {}", shape.len())))?;
+        let extent = shape.remove(at);
+        let start = if index < 0 { extent.add_const(index)? } else { Dim::constant(index) };
+        let part = self.slice_axis(x, axis, &start, &start.add_const(1)?)?;
+        self.reshape(part, &shape)
+    }
+
+    /// Consecutive parts of an axis.
+    pub fn split(&mut self, x: ValueId, axis: i64, sizes: &[Dim]) -> Result<Vec<ValueId>> {
+        self.ops(Split { axis, sizes: sizes.to_vec() }, &[Some(x)])
+    }
+
+    /// Joins values along an axis.
+    pub fn concat(&mut self, parts: &[ValueId], axis: i64) -> Result<ValueId> {
+        self.op(Concat { axis }, parts)
+    }
+
+    /// Broadcasts to a shape; the value itself when it has that shape already.
+    pub fn expand(&mut self, x: ValueId, shape: &[Dim]) -> Result<ValueId> {
+        if crate::types::same_shape(&self.shape(x)?, shape) {
+            return Ok(x);
+        }
+        self.op(Expand { shape: shape.to_vec() }, &[x])
+    }
+
+    /// Inserts an axis of extent 1, so that it stands at `axis` of the result.
+    pub fn unsqueeze(&mut self, x: ValueId, axis: i64) -> Result<ValueId> {
+        let mut shape = self.shape(x)?;
+        let at = crate::types::resolve_axis(axis, shape.len() + 1)
+            .ok_or_else(|| self.error(format!("axis {axis} is out of range for rank {}", shape.len() + 1)))?;
+        shape.insert(at, Dim::constant(1));
+        self.reshape(x, &shape)
+    }
+
+    /// Normalised exponentials along one axis.
+    pub fn softmax(&mut self, x: ValueId, axis: i64) -> Result<ValueId> {
+        self.op(Softmax { axis }, &[x])
+    }
+
+    /// A reduction over axes.
+    pub fn reduce(
+        &mut self,
+        function: ReduceFn,
+        x: ValueId,
+        axes: &[i64],
+        keepdims: bool,
+    ) -> Result<ValueId> {
+        self.op(Reduce { function, axes: axes.to_vec(), keepdims }, &[x])
+    }
+
+    /// Arithmetic mean over axes.
+    pub fn reduce_mean(&mut self, x: ValueId, axes: &[i64], keepdims: bool) -> Result<ValueId> {
+        self.reduce(ReduceFn::Mean, x, axes, keepdims)
+    }
+
+    /// Sum over axes.
+    pub fn reduce_sum(&mut self, x: ValueId, axes: &[i64], keepdims: bool) -> Result<ValueId> {
+        self.reduce(ReduceFn::Sum, x, axes, keepdims)
+    }
+
+    /// 0, 1, 2, ... up to, not including, `limit`.
+    pub fn iota(&mut self, limit: &Dim, dtype: DType) -> Result<ValueId> {
+        self.op(Range { start: Dim::constant(0), limit: limit.clone(), step: 1, dtype }, &[])
+    }
+
+    /// A tensor of one value.
+    pub fn full(&mut self, shape: &[Dim], value: f64, dtype: DType) -> Result<ValueId> {
+        self.op(ConstantOfShape { shape: shape.to_vec(), value, dtype }, &[])
+    }
+
+    /// `x` where the condition holds, `y` elsewhere, all broadcast.
+    pub fn where_(&mut self, condition: ValueId, x: ValueId, y: ValueId) -> Result<ValueId> {
+        self.op(Where {}, &[condition, x, y])
+    }
+
+    /// x @ w + bias with w as [in, out].
+    pub fn linear(&mut self, x: ValueId, w: ValueId, bias: Option<ValueId>) -> Result<ValueId> {
+        let y = self.matmul(x, w)?;
+        match bias {
+            Some(bias) => self.add(y, bias),
+            None => Ok(y),
+        }
     }
 }
 

@@ -31,12 +31,14 @@ pub enum OpError {
         name: &'static str,
     },
     /// An operand does not fit.
-    #[error("{op}: operand {index}: expected {expected}, got {got}")]
+    #[error("{op}: operand {index}{}: expected {expected}, got {got}", in_backticks(name))]
     Operand {
         /// Op name.
         op: &'static str,
         /// Position.
         index: usize,
+        /// Operand name.
+        name: &'static str,
         /// What was expected.
         expected: String,
         /// What came.
@@ -81,6 +83,25 @@ pub enum OpError {
     },
 }
 
+fn in_backticks(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" (`{name}`)") }
+}
+
+impl OpError {
+    /// Fills in what the place of the error did not know: the op, and the operand's name from its declaration.
+    pub fn named(self, op: &'static str, operands: &'static [Operand]) -> Self {
+        let of = |index: usize| operands.get(index).or(operands.last()).map_or("", |o| o.name);
+        match self {
+            OpError::Operand { op, index, expected, got, .. } => {
+                OpError::Operand { op, index, name: of(index), expected, got }
+            }
+            OpError::Dim { source, .. } => OpError::Dim { op, source },
+            OpError::Tensor { source, .. } => OpError::Tensor { op, source },
+            other => other,
+        }
+    }
+}
+
 impl From<DimError> for OpError {
     fn from(source: DimError) -> Self {
         OpError::Dim { op: "shape", source }
@@ -120,7 +141,7 @@ impl<'a> Infer<'a> {
     /// An error about operand `index`.
     pub fn reject(&self, index: usize, expected: impl Into<String>) -> OpError {
         let got = self.opt(index).map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        OpError::Operand { op: self.op, index, expected: expected.into(), got }
+        OpError::Operand { op: self.op, index, name: "", expected: expected.into(), got }
     }
 
     /// An error about an attribute.
@@ -138,6 +159,26 @@ impl<'a> Infer<'a> {
     pub fn expect_dtype(&self, index: usize, dtype: DType) -> Result<&'a TensorType, OpError> {
         let t = self.ty(index)?;
         if t.dtype == dtype { Ok(t) } else { Err(self.reject(index, format!("elements of type {dtype}"))) }
+    }
+
+    /// Requires operand `index` to have exactly that type.
+    pub fn expect_shape(&self, index: usize, dtype: DType, shape: &[Dim]) -> Result<&'a TensorType, OpError> {
+        let t = self.ty(index)?;
+        if t.dtype == dtype && crate::types::same_shape(&t.shape, shape) {
+            Ok(t)
+        } else {
+            let want = TensorType { dtype, shape: shape.to_vec() };
+            Err(self.reject(index, want.to_string()))
+        }
+    }
+
+    /// Requires operand `index`, when it is there, to broadcast to `shape` and to have that element type.
+    pub fn expect_broadcasts_to(&self, index: usize, dtype: DType, shape: &[Dim]) -> Result<(), OpError> {
+        let Some(t) = self.opt(index) else { return Ok(()) };
+        match crate::types::broadcast(&t.shape, shape) {
+            Some(s) if t.dtype == dtype && crate::types::same_shape(&s, shape) => Ok(()),
+            _ => Err(self.reject(index, format!("{dtype} of a shape that broadcasts to {shape:?}"))),
+        }
     }
 
     /// Requires operand `index` to have that rank.
@@ -210,6 +251,12 @@ impl<'a> Eval<'a> {
             .get(index)
             .map(|(d, s)| (*d, s.as_slice()))
             .ok_or_else(|| self.bad_data(format!("no output {index}")))
+    }
+
+    /// Resolves an axis attribute against a rank.
+    pub fn axis(&self, axis: i64, rank: usize) -> Result<usize, OpError> {
+        crate::types::resolve_axis(axis, rank)
+            .ok_or_else(|| self.bad_data(format!("axis {axis} is out of range for rank {rank}")))
     }
 
     /// The value of a dim attribute.

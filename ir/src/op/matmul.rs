@@ -71,8 +71,7 @@ pub fn matmul_reference(
     let batch_b = sb.get(..sb.len().saturating_sub(2)).unwrap_or(&[]);
     let drop = usize::from(sa.len() >= 2) + usize::from(sb.len() >= 2);
     let batch = shape.get(..shape.len().saturating_sub(drop)).unwrap_or(&[]);
-    let (ia, ib) =
-        (elementwise::broadcast_indices(batch_a, batch), elementwise::broadcast_indices(batch_b, batch));
+    let (ia, ib) = (broadcast_indices(batch_a, batch), broadcast_indices(batch_b, batch));
     if dtype.is_float() {
         let (va, vb) = (a.to_f64_vec(), b.to_f64_vec());
         let mut out = Vec::with_capacity(shape.iter().product());

@@ -1,18 +1,59 @@
 //! The op table: one line an op. Each op is declared in its own file; what it means belongs there, not here.
 
+mod activation;
+mod arg;
+mod attention;
 pub mod attr;
+mod conv;
+mod ctc;
 mod cx;
+mod elements;
 mod elementwise;
+mod expand;
+mod fused;
+mod gather;
+mod gelu;
+mod generate;
 mod layout;
+mod loss;
 mod matmul;
+mod norm;
+mod norm_channels;
+mod parametric;
+mod pool;
+mod reduce;
+mod rotary;
+mod slicing;
 mod softmax;
+mod window;
 
+pub use activation::Activation;
+pub use arg::{ArgMax, ArgMin, CumSum};
+pub use attention::Attention;
 pub use attr::{Attr, AttrError, AttrSpec, AttrValue, Attributes, NamedAttr};
+pub use conv::{Conv, ConvTranspose};
+pub use ctc::CTCLoss;
 pub use cx::{Eval, Infer, OpError};
-pub use elementwise::{Binary, BinaryFn, Cast, Unary, UnaryFn, Where};
+pub use elementwise::{
+    Binary, BinaryFn, Cast, Unary, UnaryFn, Where, broadcast_indices, erf, float_binary, float_unary,
+    int_binary,
+};
+pub use expand::{Expand, Pad, PadMode, Tile};
+pub use fused::{FusedConv, FusedMatMul};
+pub use gather::{Gather, GatherElements};
+pub use gelu::{Gelu, GeluForm, Swish};
+pub use generate::{ConstantOfShape, Range, ShapeOf};
 pub use layout::{Reshape, Transpose};
+pub use loss::{Reduction, SoftmaxCrossEntropyLoss};
 pub use matmul::MatMul;
-pub use softmax::Softmax;
+pub use norm::{LayerNormalization, RMSNormalization, SkipLayerNormalization};
+pub use norm_channels::{BatchNormalization, GroupNormalization, InstanceNormalization};
+pub use parametric::{Clip, Elu, HardSigmoid, LeakyRelu};
+pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
+pub use reduce::{Reduce, ReduceFn};
+pub use rotary::RotaryEmbedding;
+pub use slicing::{Concat, Slice, Split};
+pub use softmax::{LogSoftmax, Softmax};
 
 use crate::builder::{BuildError, GraphBuilder};
 use crate::graph::ValueId;
@@ -114,10 +155,14 @@ macro_rules! op_table {
             /// Types of the outputs.
             pub fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
                 cx.check_arity(self.operands())?;
-                match self { $(Op::$variant(o) => o.infer(cx)),* }
+                let types = match self { $(Op::$variant(o) => o.infer(cx)),* };
+                types.map_err(|e| e.named(self.name(), self.operands()))
             }
             /// Reference evaluation of a primitive op.
-            pub fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> { match self { $(Op::$variant(o) => o.eval(cx)),* } }
+            pub fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+                let values = match self { $(Op::$variant(o) => o.eval(cx)),* };
+                values.map_err(|e| e.named(self.name(), self.operands()))
+            }
             /// Expansion of a composite op.
             pub fn decompose(&self, b: &mut GraphBuilder<'_>, inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>, BuildError> {
                 match self { $(Op::$variant(o) => o.decompose(b, inputs)),* }
@@ -172,20 +217,97 @@ op_table! {
     Binary,
     Where,
     Cast,
+    Clip,
+    LeakyRelu,
+    Elu,
+    HardSigmoid,
+    Gelu,
+    Swish,
     MatMul,
+    FusedMatMul,
+    Conv,
+    FusedConv,
+    ConvTranspose,
+    MaxPool,
+    AveragePool,
+    GlobalAveragePool,
     Softmax,
+    LogSoftmax,
+    Attention,
+    RotaryEmbedding,
+    LayerNormalization,
+    SkipLayerNormalization,
+    RMSNormalization,
+    GroupNormalization,
+    InstanceNormalization,
+    BatchNormalization,
+    Reduce,
+    ArgMax,
+    ArgMin,
+    CumSum,
     Reshape,
     Transpose,
+    Gather,
+    GatherElements,
+    Slice,
+    Concat,
+    Split,
+    Expand,
+    Tile,
+    Pad,
+    Range,
+    ConstantOfShape,
+    ShapeOf,
+    SoftmaxCrossEntropyLoss,
+    CTCLoss,
 }
 
 // Those with one name; families declare themselves in their file.
 declare_single! {
     Where,
     Cast,
+    Clip,
+    LeakyRelu,
+    Elu,
+    HardSigmoid,
+    Gelu,
+    Swish,
     MatMul,
+    FusedMatMul,
+    Conv,
+    FusedConv,
+    ConvTranspose,
+    MaxPool,
+    AveragePool,
+    GlobalAveragePool,
     Softmax,
+    LogSoftmax,
+    Attention,
+    RotaryEmbedding,
+    LayerNormalization,
+    SkipLayerNormalization,
+    RMSNormalization,
+    GroupNormalization,
+    InstanceNormalization,
+    BatchNormalization,
+    ArgMax,
+    ArgMin,
+    CumSum,
     Reshape,
     Transpose,
+    Gather,
+    GatherElements,
+    Slice,
+    Concat,
+    Split,
+    Expand,
+    Tile,
+    Pad,
+    Range,
+    ConstantOfShape,
+    ShapeOf,
+    SoftmaxCrossEntropyLoss,
+    CTCLoss,
 }
 
 impl Op {

@@ -1,7 +1,10 @@
-//! Softmax along one axis.
+//! Softmax and its logarithm along one axis.
 
+use super::elements::at;
 use super::*;
 use crate::op_struct;
+
+const X: &[Operand] = &[one("x")];
 
 op_struct! {
     /// Normalised exponentials along one axis, shifted by the maximum. ONNX Softmax-13.
@@ -11,37 +14,53 @@ op_struct! {
     }
 }
 
-impl OpDef for Softmax {
-    fn operands(&self) -> &'static [Operand] {
-        const OPERANDS: &[Operand] = &[one("x")];
-        OPERANDS
+op_struct! {
+    /// Logarithm of softmax along one axis. ONNX LogSoftmax-13.
+    pub struct LogSoftmax = "LogSoftmax" {
+        /// The axis; counts from the end when negative.
+        pub axis: i64 = -1,
     }
-    fn onnx(&self) -> Onnx {
-        Onnx::Op("Softmax", 13)
-    }
-    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
-        let x = cx.expect_float(0)?;
-        cx.axis("axis", self.axis, x.rank())?;
-        Ok(vec![x.clone()])
-    }
-    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
-        let x = cx.input(0)?;
-        let (dtype, shape) = cx.output(0)?;
-        let axis = crate::types::resolve_axis(self.axis, shape.len())
-            .ok_or_else(|| cx.bad_data("axis out of range"))?;
-        let mut v = x.to_f64_vec();
-        for_lanes(shape, axis, |lane| {
-            let get = |v: &[f64], i: usize| v.get(i).copied().unwrap_or(0.0);
-            let max = lane.clone().map(|i| get(&v, i)).fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = lane.clone().map(|i| (get(&v, i) - max).exp()).sum();
-            for i in lane {
-                if let Some(x) = v.get_mut(i) {
-                    *x = (*x - max).exp() / sum;
-                }
+}
+
+macro_rules! softmax_op {
+    ($name:ident, $f:expr) => {
+        impl OpDef for $name {
+            fn operands(&self) -> &'static [Operand] {
+                X
             }
-        });
-        Ok(vec![Tensor::from_f64(dtype, shape, &v)?])
-    }
+            fn onnx(&self) -> Onnx {
+                Onnx::Op(Self::NAME, 13)
+            }
+            fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+                let x = cx.expect_float(0)?;
+                cx.axis("axis", self.axis, x.rank())?;
+                Ok(vec![x.clone()])
+            }
+            fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+                eval_lanes(cx, self.axis, $f)
+            }
+        }
+    };
+}
+softmax_op!(Softmax, |x, max, sum| (x - max).exp() / sum);
+softmax_op!(LogSoftmax, |x, max, sum| x - max - sum.ln());
+
+/// `f` of every element, the maximum of its lane and the lane's sum of exponentials less the maximum.
+fn eval_lanes(cx: &Eval<'_>, axis: i64, f: fn(f64, f64, f64) -> f64) -> Result<Vec<Tensor>, OpError> {
+    let x = cx.input(0)?;
+    let (dtype, shape) = cx.output(0)?;
+    let axis = cx.axis(axis, shape.len())?;
+    let mut v = x.to_f64_vec();
+    for_lanes(shape, axis, |lane| {
+        let max = lane.clone().map(|i| at(&v, i)).fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = lane.clone().map(|i| (at(&v, i) - max).exp()).sum();
+        for i in lane {
+            if let Some(x) = v.get_mut(i) {
+                *x = f(*x, max, sum);
+            }
+        }
+    });
+    Ok(vec![Tensor::from_f64(dtype, shape, &v)?])
 }
 
 /// Calls `f` with the element indices of every lane along `axis`.

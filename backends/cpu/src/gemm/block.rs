@@ -1,0 +1,302 @@
+//! One block of C: the loops over K blocks, panels and row tiles around the micro-kernel, partial sums, and
+//! the epilogue. It runs on one thread; who runs which block is decided in `drive` and in `conv`.
+
+use super::epilogue::{Bias, Epilogue, Finish, Residual};
+use super::layout::RowTiles;
+use super::tile::{MAX_ROWS, MAX_WIDTH, TileCall, Tiles};
+use crate::scratch::with_scratch;
+use crate::threads::split;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::ptr::null;
+
+/// Elements of B that one block may pack at a time: 384 KiB, part of a second-level cache.
+const PACKED_RIGHT: usize = 96 * 1024;
+/// Elements of partial sums that one block may hold.
+const PARTIAL_SUMS: usize = 64 * 1024;
+
+/// The right operand as a block sees it: panels of columns, either lying ready or packed when asked for.
+pub(crate) trait Right: Copy + Sync {
+    /// Whether [`Right::panel`] writes to its scratch.
+    fn packs(&self) -> bool;
+
+    /// Rows `k` of panel `panel`: where they start and the elements between them. Writes them to `scratch`
+    /// (room for `k.len() * width`) if they do not lie ready.
+    ///
+    /// # Safety
+    /// The panel and the rows exist; `scratch` has the room if [`Right::packs`].
+    unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize);
+}
+
+/// Panels that were packed ahead in [`PackedLayout`](super::PackedLayout) order.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    pub data: *const f32,
+    pub width: usize,
+    pub k: usize,
+}
+
+// SAFETY: the data is only read, and outlives the call that made this.
+unsafe impl Sync for Ready {}
+
+impl Right for Ready {
+    fn packs(&self) -> bool {
+        false
+    }
+
+    unsafe fn panel(&self, panel: usize, k: Range<usize>, _scratch: *mut f32) -> (*const f32, usize) {
+        // SAFETY: the caller's promise.
+        (unsafe { self.data.add((panel * self.k + k.start) * self.width) }, self.width)
+    }
+}
+
+/// C = epilogue(A x B) with A packed into row tiles; the blocks of C may be computed in any order and at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a, R: Right> {
+    pub tiles: Tiles,
+    /// How the rows of A and C are cut.
+    pub rows: RowTiles,
+    /// Packed A: the tile that starts at row r lies at `(r - a_start) * k`.
+    pub a: *const f32,
+    /// The row of C where `a` begins.
+    pub a_start: usize,
+    /// Length of the sums.
+    pub k: usize,
+    /// Length of a K block at most.
+    pub k_block: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// Columns of a panel.
+    pub width: usize,
+    pub right: R,
+    pub c: *mut f32,
+    pub c_stride: usize,
+    pub epilogue: &'a Epilogue<'a>,
+    /// First row of C in the bias by rows and the residuals (C itself begins at `c`).
+    pub first_row: usize,
+}
+
+// SAFETY: A and B are only read; C is written block by block, and whoever hands out blocks hands out disjoint ones.
+unsafe impl<R: Right> Sync for Product<'_, R> {}
+
+impl<R: Right> Product<'_, R> {
+    /// Panels of C.
+    pub fn panels(&self) -> usize {
+        self.n.div_ceil(self.width)
+    }
+
+    fn k_blocks(&self) -> usize {
+        self.k.div_ceil(self.k_block.max(1)).max(1)
+    }
+
+    /// The most panels that a block of `rows` rows should have, for its working set to stay near.
+    pub fn panels_at_once(&self, rows: usize) -> usize {
+        let blocks = self.k_blocks();
+        let by_right = if self.right.packs() {
+            PACKED_RIGHT / (self.k.div_ceil(blocks) * self.width).max(1)
+        } else {
+            usize::MAX
+        };
+        let by_sums = if blocks > 1 { PARTIAL_SUMS / (rows * self.width).max(1) } else { usize::MAX };
+        by_right.min(by_sums).max(1)
+    }
+
+    /// Computes the rows of the row tiles `tiles` in the columns of the panels `panels`.
+    ///
+    /// # Safety
+    /// The pointers are good for the whole product, the ranges lie in it, and no one else touches this block.
+    pub unsafe fn block(&self, tiles: Range<usize>, panels: Range<usize>) {
+        if tiles.is_empty() || panels.is_empty() {
+            return;
+        }
+        let blocks = self.k_blocks();
+        let rows = self.rows.start(tiles.end) - self.rows.start(tiles.start);
+        let longest = self.k.div_ceil(blocks);
+        let sums = if blocks > 1 { rows * panels.len() * self.width } else { 0 };
+        let packed = if self.right.packs() { longest * panels.len() * self.width } else { 0 };
+        with_scratch(sums + packed, |scratch| {
+            let (sums, packed) = scratch.split_at_mut(sums);
+            for index in 0..blocks {
+                let run = Run {
+                    k: split(self.k, blocks, index),
+                    first: index == 0,
+                    last: index + 1 == blocks,
+                    sums: sums.as_mut_ptr(),
+                    tiles: tiles.clone(),
+                    panels: panels.clone(),
+                };
+                // SAFETY: the caller's promise; the scratch was measured above.
+                unsafe { self.run(&run, packed.as_mut_ptr()) };
+            }
+        });
+    }
+
+    /// One K block of a block of C. What is packed here is used for all rows before the next K block.
+    unsafe fn run(&self, run: &Run, packed: *mut f32) {
+        let step = if self.right.packs() { run.k.len() * self.width } else { 0 };
+        // SAFETY: `packed` has room for `step` elements a panel; the panels exist.
+        let panel = |p: usize| unsafe {
+            self.right.panel(p, run.k.clone(), packed.wrapping_add((p - run.panels.start) * step))
+        };
+        // SAFETY: as above, and the tiles exist.
+        unsafe {
+            if self.right.packs() && run.panels.len() > 1 {
+                // B is near: read A once.
+                let located: Vec<_> = run.panels.clone().map(&panel).collect();
+                for t in run.tiles.clone() {
+                    for (p, &(b, b_stride)) in run.panels.clone().zip(&located) {
+                        self.tile(run, t, p, b, b_stride);
+                    }
+                }
+            } else {
+                for p in run.panels.clone() {
+                    let (b, b_stride) = panel(p);
+                    for t in run.tiles.clone() {
+                        self.tile(run, t, p, b, b_stride);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One row tile by one panel: usually a single micro-kernel call; several where the panel is wider, or the
+    /// tile taller, than this instruction set's kernels.
+    unsafe fn tile(&self, run: &Run, t: usize, p: usize, b: *const f32, b_stride: usize) {
+        let (start, height) = (self.rows.start(t), self.rows.height(t));
+        let first_column = p * self.width;
+        let columns = self.width.min(self.n - first_column);
+        let first_tile = self.rows.start(run.tiles.start);
+        let sums_at = (start - first_tile) * run.panels.len() + (p - run.panels.start) * height;
+        let most = self.tiles.max_rows();
+        // SAFETY: every offset is within the tile, the panel, the partial sums or the block of C.
+        unsafe {
+            let a = self.a.add((start - self.a_start) * self.k + run.k.start * height);
+            let sums = run.sums.wrapping_add(sums_at * self.width);
+            for row in (0..height).step_by(most) {
+                for column in (0..columns).step_by(self.tiles.columns) {
+                    self.call(&Part {
+                        run,
+                        row: start + row,
+                        rows: (height - row).min(most),
+                        column: first_column + column,
+                        columns: (columns - column).min(self.tiles.columns),
+                        a: a.add(row),
+                        a_stride: height,
+                        b: b.add(column),
+                        b_stride,
+                        sums: sums.wrapping_add(row * self.width + column),
+                    });
+                }
+            }
+        }
+    }
+
+    /// One micro-kernel call, and after the last K block the epilogue of its result.
+    unsafe fn call(&self, part: &Part) {
+        let (kernel, covered) = self.tiles.get(part.rows, part.columns);
+        let epilogue = self.epilogue;
+        // A bias by columns is where the sum starts, if nothing else is asked for and whole vectors are stored.
+        let plain =
+            epilogue.is_bias_only() && covered == part.columns && !matches!(epilogue.bias, Bias::Rows(_));
+        let bias_columns = match epilogue.bias {
+            Bias::Columns(bias) => bias.as_ptr().wrapping_add(part.column),
+            _ => null(),
+        };
+        let mut tile = Tile(MaybeUninit::uninit());
+        let c_at = part.row * self.c_stride + part.column;
+        let c = self.c.wrapping_add(c_at);
+        let (init, init_stride) = match (part.run.first, plain) {
+            (true, true) => (bias_columns, 0),
+            (true, false) => (null(), 0),
+            (false, _) => (part.sums.cast_const(), self.width),
+        };
+        let (out, out_stride) = match (part.run.last, plain) {
+            (false, _) => (part.sums, self.width),
+            (true, true) => (c, self.c_stride),
+            (true, false) => (tile.0.as_mut_ptr().cast(), covered),
+        };
+        // SAFETY: `plain` means that whole vectors lie within the bias and the row of C; partial sums have room
+        // for whole panels, and the local tile for the largest kernel.
+        unsafe {
+            kernel(&TileCall {
+                k: part.run.k.len(),
+                a: part.a,
+                a_stride: part.a_stride,
+                b: part.b,
+                b_stride: part.b_stride,
+                init,
+                init_stride,
+                c: out,
+                c_stride: out_stride,
+            });
+        }
+        if !part.run.last || plain {
+            return;
+        }
+        let (before, before_stride) = self.residual(epilogue.residual_before, part);
+        let (after, after_stride) = self.residual(epilogue.residual_after, part);
+        let finish = Finish {
+            isa: self.tiles.isa,
+            rows: part.rows,
+            columns: part.columns,
+            sums: out,
+            sums_stride: out_stride,
+            alpha: epilogue.alpha,
+            bias_columns,
+            bias_rows: match epilogue.bias {
+                Bias::Rows(bias) => bias.as_ptr().wrapping_add(self.first_row + part.row),
+                _ => null(),
+            },
+            before,
+            before_stride,
+            activation: epilogue.activation,
+            after,
+            after_stride,
+            c,
+            c_stride: self.c_stride,
+        };
+        // SAFETY: bias and residuals have C's shape, which was checked when the call was accepted.
+        unsafe { finish.apply() };
+    }
+
+    fn residual(&self, residual: Option<Residual<'_>>, part: &Part) -> (*const f32, usize) {
+        match residual {
+            None => (null(), 0),
+            Some(Residual::From { data, stride }) => {
+                (data.as_ptr().wrapping_add((self.first_row + part.row) * stride + part.column), stride)
+            }
+            Some(Residual::Output) => {
+                (self.c.wrapping_add(part.row * self.c_stride + part.column).cast_const(), self.c_stride)
+            }
+        }
+    }
+}
+
+/// A tile of results before its epilogue.
+#[repr(align(64))]
+struct Tile(MaybeUninit<[f32; MAX_ROWS * MAX_WIDTH]>);
+
+/// One K block of a block of C.
+struct Run {
+    k: Range<usize>,
+    first: bool,
+    last: bool,
+    /// Partial sums of the block: by row tile, then by panel, each `height x width`.
+    sums: *mut f32,
+    tiles: Range<usize>,
+    panels: Range<usize>,
+}
+
+/// What one micro-kernel call covers, in rows and columns of C.
+struct Part<'a> {
+    run: &'a Run,
+    row: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    b_stride: usize,
+    sums: *mut f32,
+}

@@ -1,0 +1,414 @@
+//! The products as callers see them: checks, packing of A, and the split into blocks between threads.
+
+use super::block::{Product, Ready, Right};
+use super::epilogue::{Bias, Epilogue, Residual};
+use super::layout::{PackedLayout, RowTiles, Side};
+use super::pack::Lanes;
+use super::tile::{Tiles, panel_width};
+use super::{GemmError, Matrix, Packed, expect, need_at_least, span};
+use crate::isa::{Isa, Level};
+use crate::scratch::with_scratch;
+use crate::threads::{SharedMut, parallel_for, split, threads};
+use frit_ir::DType;
+use std::ops::Range;
+
+/// Elements of packed A that are made at a time: 8 MiB.
+const PACKED_LEFT: usize = 2 << 20;
+/// Elements of packed A that one block works with: half of a second-level cache.
+const NEAR_LEFT: usize = 128 * 1024;
+/// Floating-point operations a nanosecond that costs are reckoned with.
+const FLOP_PER_NS: u64 = 60;
+
+/// The longest K block for this level: a panel of it, and of A as much, fit the nearer caches.
+pub(crate) fn k_block(level: Level) -> usize {
+    match level {
+        Level::Avx512 => 1024,
+        Level::Avx2Fma | Level::Portable => 512,
+    }
+}
+
+/// C `[m, n]` = epilogue(A `[m, k]` x B), B packed ahead by columns. Row r of C starts at `r * c_stride`.
+///
+/// The weights are read once for each 128 rows or so of A; with few rows that is at the speed of memory.
+pub fn gemm_packed(
+    isa: Isa,
+    a: &Matrix<'_>,
+    b: &Packed<'_>,
+    c: &mut [f32],
+    c_stride: usize,
+    epilogue: &Epilogue<'_>,
+) -> Result<(), GemmError> {
+    let layout = b.layout();
+    if layout.side != Side::Columns {
+        return Err(GemmError::Tag { tag: layout.tag() });
+    }
+    expect("columns of A", layout.k, a.cols)?;
+    a.check("A", 0)?;
+    check_result(a.rows, layout.len, c.len(), c_stride)?;
+    check_epilogue(a.rows, layout.len, epilogue)?;
+    if a.rows == 0 || layout.len == 0 {
+        return Ok(());
+    }
+    if layout.dtype == DType::BF16 {
+        let right = Widened { data: b.ptr(), width: layout.width, k: layout.k };
+        shared_left(isa, a, layout, right, c, c_stride, epilogue);
+    } else {
+        let right = Ready { data: b.ptr(), width: layout.width, k: layout.k };
+        shared_left(isa, a, layout, right, c, c_stride, epilogue);
+    }
+    Ok(())
+}
+
+/// Panels of bf16, widened to f32 as they are used: half the memory traffic, the same sums.
+#[derive(Clone, Copy)]
+struct Widened {
+    data: *const u16,
+    width: usize,
+    k: usize,
+}
+
+// SAFETY: the data is only read, and outlives the call that made this.
+unsafe impl Sync for Widened {}
+
+impl Right for Widened {
+    fn packs(&self) -> bool {
+        true
+    }
+
+    unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
+        let count = k.len() * self.width;
+        // SAFETY: the panel exists and the scratch has room for it, as the caller promises.
+        unsafe {
+            let from =
+                std::slice::from_raw_parts(self.data.add((panel * self.k + k.start) * self.width), count);
+            let to = std::slice::from_raw_parts_mut(scratch, count);
+            for (wide, &half) in to.iter_mut().zip(from) {
+                *wide = f32::from_bits(u32::from(half) << 16);
+            }
+        }
+        (scratch, self.width)
+    }
+}
+
+/// Packs A once, with all threads, then computes the blocks of C from it.
+fn shared_left<R: Right>(
+    isa: Isa,
+    a: &Matrix<'_>,
+    layout: &PackedLayout,
+    right: R,
+    c: &mut [f32],
+    c_stride: usize,
+    epilogue: &Epilogue<'_>,
+) {
+    let (k, n) = (layout.k, layout.len);
+    let tiles = Tiles::new(isa, layout.width);
+    let most = (PACKED_LEFT / k.max(1)).clamp(tiles.max_rows(), a.rows.max(tiles.max_rows()));
+    let c = SharedMut::new(c);
+    for chunk in 0..a.rows.div_ceil(most) {
+        let range = split(a.rows, a.rows.div_ceil(most), chunk);
+        let rows = RowTiles::new(range.len(), tiles.max_rows());
+        let mut product = Product {
+            tiles,
+            rows,
+            a: a.data.as_ptr(),
+            a_start: 0,
+            k,
+            k_block: k_block(isa.level()),
+            n,
+            width: layout.width,
+            right,
+            c: c.ptr().wrapping_add(range.start * c_stride),
+            c_stride,
+            epilogue,
+            first_row: range.start,
+        };
+        if a.rows == 1 && a.col_stride == 1 {
+            // One row lies in memory as it would be packed.
+            grid(&product);
+            continue;
+        }
+        with_scratch(range.len() * k, |packed| {
+            let packed = SharedMut::new(packed);
+            let pack_ns = (rows.height(0) * k / 4) as u64;
+            parallel_for(rows.count(), pack_ns, |t| {
+                // SAFETY: tile t has its own part of the scratch, and A was checked.
+                unsafe { pack_tile(isa, a, 0, range.start, &rows, t, packed.ptr().add(rows.start(t) * k)) };
+            });
+            product.a = packed.ptr();
+            grid(&product);
+        });
+    }
+}
+
+/// Packs row tile `t` of the rows of A that start at `first_row`.
+///
+/// # Safety
+/// The tile exists, A with this element offset was checked, and `to` has room for the tile.
+unsafe fn pack_tile(
+    isa: Isa,
+    a: &Matrix<'_>,
+    offset: usize,
+    first_row: usize,
+    rows: &RowTiles,
+    t: usize,
+    to: *mut f32,
+) {
+    let from = offset + (first_row + rows.start(t)) * a.row_stride;
+    let lanes = Lanes {
+        src: a.data.as_ptr().wrapping_add(from),
+        lanes: rows.height(t),
+        lane_stride: a.row_stride,
+        k: a.cols,
+        k_stride: a.col_stride,
+    };
+    // SAFETY: the caller's promise.
+    unsafe { lanes.pack(isa, rows.height(t), to) };
+}
+
+/// Cuts C into blocks of row tiles and panels and computes them all.
+fn grid<R: Right>(product: &Product<'_, R>) {
+    let cut = Cut::new(product, 1);
+    parallel_for(cut.blocks(), cut.cost_ns, |index| {
+        let (tiles, panels) = cut.block(index);
+        // SAFETY: the pointers of the product cover all of it, and the blocks are disjoint.
+        unsafe { product.block(tiles, panels) };
+    });
+}
+
+/// How C is cut into blocks, those of a row of blocks one after the other.
+struct Cut {
+    tiles: usize,
+    tile_groups: usize,
+    panels: usize,
+    panel_groups: usize,
+    cost_ns: u64,
+}
+
+impl Cut {
+    fn new<R: Right>(product: &Product<'_, R>, batches: usize) -> Cut {
+        let (rows, panels) = (product.rows, product.panels());
+        let row_count = rows.start(rows.count());
+        let near = (NEAR_LEFT / product.k.clamp(1, product.k_block)).max(product.tiles.max_rows());
+        let tile_groups = row_count.div_ceil(near).min(rows.count()).max(1);
+        let group_rows = row_count.div_ceil(tile_groups);
+        let at_once = product.panels_at_once(group_rows);
+        let flops = 2 * (row_count as u64) * (product.k.max(8) as u64) * (product.n as u64);
+        // Several blocks a thread, so that a thread that was held up can be helped, but none of a few
+        // microseconds only.
+        let wanted = if threads() > 1 {
+            let worthwhile = (flops / (FLOP_PER_NS * 30_000)).max(1) as usize;
+            (threads() * 6).div_ceil(batches * tile_groups).min(worthwhile)
+        } else {
+            1
+        };
+        let panel_groups = panels.div_ceil(at_once).max(wanted).min(panels).max(1);
+        let blocks = (tile_groups * panel_groups) as u64;
+        Cut { tiles: rows.count(), tile_groups, panels, panel_groups, cost_ns: flops / FLOP_PER_NS / blocks }
+    }
+
+    fn blocks(&self) -> usize {
+        self.tile_groups * self.panel_groups
+    }
+
+    fn block(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        let (row, column) = (index / self.panel_groups, index % self.panel_groups);
+        (split(self.tiles, self.tile_groups, row), split(self.panels, self.panel_groups, column))
+    }
+}
+
+/// C `[m, n]` = epilogue(A `[m, k]` x B `[k, n]`), neither packed ahead.
+pub fn gemm(
+    isa: Isa,
+    a: &Matrix<'_>,
+    b: &Matrix<'_>,
+    c: &mut [f32],
+    c_stride: usize,
+    epilogue: &Epilogue<'_>,
+) -> Result<(), GemmError> {
+    gemm_batched(isa, a, b, &Batch { a: &[0], b: &[0], c_stride: 0 }, c, c_stride, epilogue)
+}
+
+/// The batches of [`gemm_batched`].
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Where A of each batch begins, in elements beyond the view's own start. Repeats are broadcasting.
+    pub a: &'a [usize],
+    /// Where B of each batch begins; as many as for A.
+    pub b: &'a [usize],
+    /// Elements between the results of two batches: at least all the rows of one, or at least its columns if
+    /// all batches fit side by side into a row's stride.
+    pub c_stride: usize,
+}
+
+/// The product of each batch, neither operand packed ahead; the epilogue is the same for all, a residual
+/// [`Residual::From`] included.
+pub fn gemm_batched(
+    isa: Isa,
+    a: &Matrix<'_>,
+    b: &Matrix<'_>,
+    batch: &Batch<'_>,
+    c: &mut [f32],
+    c_stride: usize,
+    epilogue: &Epilogue<'_>,
+) -> Result<(), GemmError> {
+    let (m, k, n, batches) = (a.rows, a.cols, b.cols, batch.a.len());
+    expect("rows of B", k, b.rows)?;
+    expect("batches of B", batches, batch.b.len())?;
+    if batches == 0 || m == 0 || n == 0 {
+        return Ok(());
+    }
+    a.check("A", batch.a.iter().copied().max().unwrap_or(0))?;
+    b.check("B", batch.b.iter().copied().max().unwrap_or(0))?;
+    check_batched_result(m, n, batches, c.len(), c_stride, batch.c_stride)?;
+    check_epilogue(m, n, epilogue)?;
+
+    let width = panel_width(isa.level());
+    let tiles = Tiles::new(isa, width);
+    let rows = RowTiles::new(m, tiles.max_rows());
+    let c = SharedMut::new(c);
+    let product = |index: usize, right: Strided| Product {
+        tiles,
+        rows,
+        a: a.data.as_ptr(),
+        a_start: 0,
+        k,
+        k_block: k_block(isa.level()),
+        n,
+        width,
+        right,
+        c: c.ptr().wrapping_add(index * batch.c_stride),
+        c_stride,
+        epilogue,
+        first_row: 0,
+    };
+    let right = |offset: usize| {
+        let columns = b.columns();
+        Strided { isa, columns: Lanes { src: columns.src.wrapping_add(offset), ..columns }, width }
+    };
+    let cut = Cut::new(&product(0, right(0)), batches);
+    parallel_for(batches * cut.blocks(), cut.cost_ns, |task| {
+        let (index, block) = (task / cut.blocks(), task % cut.blocks());
+        let (Some(&a_offset), Some(&b_offset)) = (batch.a.get(index), batch.b.get(index)) else { return };
+        let mut product = product(index, right(b_offset));
+        let (block_tiles, panels) = cut.block(block);
+        let first = rows.start(block_tiles.start);
+        with_scratch((rows.start(block_tiles.end) - first) * k, |packed| {
+            for t in block_tiles.clone() {
+                let to = packed.as_mut_ptr().wrapping_add((rows.start(t) - first) * k);
+                // SAFETY: the tile exists, A was checked with the largest offset, the scratch has the room.
+                unsafe { pack_tile(isa, a, a_offset, 0, &rows, t, to) };
+            }
+            product.a = packed.as_ptr();
+            product.a_start = first;
+            // SAFETY: the operands were checked, the results of batches and blocks are disjoint.
+            unsafe { product.block(block_tiles, panels) };
+        });
+    });
+    Ok(())
+}
+
+/// B as an activation: its panels are packed by the block that uses them.
+#[derive(Clone, Copy)]
+struct Strided {
+    isa: Isa,
+    columns: Lanes,
+    width: usize,
+}
+
+// SAFETY: the data is only read, and outlives the call that made this.
+unsafe impl Sync for Strided {}
+
+impl Right for Strided {
+    fn packs(&self) -> bool {
+        true
+    }
+
+    unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
+        let first = panel * self.width;
+        let all = &self.columns;
+        let lanes = Lanes {
+            src: all.src.wrapping_add(first * all.lane_stride + k.start * all.k_stride),
+            lanes: (all.lanes - first).min(self.width),
+            k: k.len(),
+            ..*all
+        };
+        // SAFETY: the panel exists and the scratch has room for it, as the caller promises.
+        unsafe { lanes.pack(self.isa, self.width, scratch) };
+        (scratch, self.width)
+    }
+}
+
+/// Packs all lanes of a weight; the bytes were checked.
+pub(super) fn pack_lanes(layout: &PackedLayout, lanes: Lanes, out: &mut [u8]) {
+    let (k, isa) = (layout.k, Isa::get());
+    let rows = RowTiles::new(layout.len, layout.width);
+    let count = match layout.side {
+        Side::Columns => layout.len.div_ceil(layout.width),
+        Side::Rows => rows.count(),
+    };
+    for index in 0..count {
+        let (first, valid, width) = match layout.side {
+            Side::Columns => {
+                let first = index * layout.width;
+                (first, (layout.len - first).min(layout.width), layout.width)
+            }
+            Side::Rows => (rows.start(index), rows.height(index), rows.height(index)),
+        };
+        let part = Lanes { src: lanes.src.wrapping_add(first * lanes.lane_stride), lanes: valid, ..lanes };
+        if layout.dtype == DType::BF16 {
+            with_scratch(k * width, |wide| {
+                // SAFETY: the source was checked, and the scratch has the room.
+                unsafe { part.pack(isa, width, wide.as_mut_ptr()) };
+                let to = out.get_mut(first * k * 2..).unwrap_or_default();
+                for (to, &x) in to.chunks_exact_mut(2).zip(wide.iter().take(k * width)) {
+                    to.copy_from_slice(&half::bf16::from_f32(x).to_bits().to_ne_bytes());
+                }
+            });
+        } else {
+            // SAFETY: the source was checked; `out` is aligned and has room for every panel.
+            unsafe { part.pack(isa, width, out.as_mut_ptr().cast::<f32>().add(first * k)) };
+        }
+    }
+}
+
+fn check_result(m: usize, n: usize, len: usize, c_stride: usize) -> Result<(), GemmError> {
+    if m > 1 && c_stride < n {
+        return Err(GemmError::Overlap { what: "row stride", stride: c_stride, least: n });
+    }
+    need_at_least("C", span(m, c_stride, n, 1)?, len)
+}
+
+fn check_batched_result(
+    m: usize,
+    n: usize,
+    batches: usize,
+    len: usize,
+    c_stride: usize,
+    batch_stride: usize,
+) -> Result<(), GemmError> {
+    check_result(m, n, len, c_stride)?;
+    let one = span(m, c_stride, n, 1)?;
+    if batches > 1 {
+        let side_by_side =
+            batch_stride >= n && batch_stride.checked_mul(batches).is_some_and(|all| all <= c_stride);
+        if batch_stride < one && !side_by_side {
+            return Err(GemmError::Overlap { what: "batch stride", stride: batch_stride, least: one });
+        }
+    }
+    let last = (batches - 1).checked_mul(batch_stride).and_then(|last| last.checked_add(one));
+    need_at_least("C", last.ok_or(GemmError::Overflow)?, len)
+}
+
+pub(crate) fn check_epilogue(m: usize, n: usize, epilogue: &Epilogue<'_>) -> Result<(), GemmError> {
+    match epilogue.bias {
+        Bias::None => {}
+        Bias::Columns(bias) => expect("length of the bias", n, bias.len())?,
+        Bias::Rows(bias) => expect("length of the bias", m, bias.len())?,
+    }
+    for residual in [epilogue.residual_before, epilogue.residual_after].into_iter().flatten() {
+        if let Residual::From { data, stride } = residual {
+            need_at_least("residual", span(m, stride, n, 1)?, data.len())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! How a packed matrix lies in memory: which side, how wide its panels, how many bytes, and the tag that an
+//! artifact stores. The copying itself is in `pack`.
+
+use super::GemmError;
+use super::tile::{panel_width, tile_rows};
+use crate::isa::Level;
+use frit_ir::DType;
+
+/// Alignment of packed data in bytes: a cache line, and the widest vector.
+pub const PACK_ALIGN: usize = 64;
+
+/// Which operand of C = A x B was packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// B `[k, n]`, the usual weight: panels of `width` columns, each K-major, the last padded with zeros.
+    Columns,
+    /// A `[m, k]`, the weight of a convolution: tiles of up to `width` rows of nearly equal height, each
+    /// K-major, nothing padded.
+    Rows,
+}
+
+/// The layout of one packed matrix. It depends on the target's instruction set and on the shape only, so the
+/// same weights always pack to the same bytes; any instruction set can read any layout, its own fastest.
+///
+/// Element `(k, j)` of panel `p` lies at `p * k_len * width + k * width + j` for [`Side::Columns`]; for
+/// [`Side::Rows`] the tile that starts at row `r` and has `h` rows lies at `r * k_len`, its element `(k, i)`
+/// at `k * h + i`. Blocking over K is the driver's business and leaves no trace here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PackedLayout {
+    /// Which operand this is.
+    pub side: Side,
+    /// Element type as stored: [`DType::F32`] or [`DType::BF16`] (widened to f32 as it is used).
+    pub dtype: DType,
+    /// Columns of a panel, or the most rows of a tile.
+    pub width: usize,
+    /// Length of the sums.
+    pub k: usize,
+    /// Columns of B, or rows of A.
+    pub len: usize,
+}
+
+impl PackedLayout {
+    /// The layout of a `[k, n]` right operand for this level.
+    pub fn columns(level: Level, dtype: DType, k: usize, n: usize) -> PackedLayout {
+        PackedLayout { side: Side::Columns, dtype, width: panel_width(level), k, len: n }
+    }
+
+    /// The layout of an `[m, k]` left operand for this level.
+    pub fn rows(level: Level, dtype: DType, m: usize, k: usize) -> PackedLayout {
+        PackedLayout { side: Side::Rows, dtype, width: tile_rows(level), k, len: m }
+    }
+
+    /// What an artifact stores beside the shape, as `f32-nr32` (columns) or `f32-mr14` (rows).
+    pub fn tag(&self) -> String {
+        let side = match self.side {
+            Side::Columns => "nr",
+            Side::Rows => "mr",
+        };
+        format!("{}-{side}{}", self.dtype.name(), self.width)
+    }
+
+    /// The layout of that tag (see [`PackedLayout::tag`]) for a matrix with sums of length `k` and `len`
+    /// columns or rows.
+    pub fn parse(tag: &str, k: usize, len: usize) -> Result<PackedLayout, GemmError> {
+        let unknown = || GemmError::Tag { tag: tag.to_owned() };
+        let (dtype, rest) = tag.split_once('-').ok_or_else(unknown)?;
+        let dtype = match dtype {
+            "f32" => DType::F32,
+            "bf16" => DType::BF16,
+            _ => return Err(unknown()),
+        };
+        let (side, width) = match (rest.strip_prefix("nr"), rest.strip_prefix("mr")) {
+            (Some(width), _) => (Side::Columns, width),
+            (_, Some(width)) => (Side::Rows, width),
+            _ => return Err(unknown()),
+        };
+        let width = width.parse().map_err(|_| unknown())?;
+        let layout = PackedLayout { side, dtype, width, k, len };
+        layout.check()?;
+        Ok(layout)
+    }
+
+    /// Elements of the packed matrix, padding included.
+    pub fn elements(&self) -> Result<usize, GemmError> {
+        let lanes = match self.side {
+            Side::Columns => self.len.div_ceil(self.width.max(1)).checked_mul(self.width),
+            Side::Rows => Some(self.len),
+        };
+        lanes.and_then(|lanes| lanes.checked_mul(self.k)).ok_or(GemmError::Overflow)
+    }
+
+    /// Bytes of the packed matrix.
+    pub fn bytes(&self) -> Result<usize, GemmError> {
+        self.elements()?.checked_mul(self.dtype.size()).ok_or(GemmError::Overflow)
+    }
+
+    /// That the width and the type are among those that the kernels read.
+    pub fn check(&self) -> Result<(), GemmError> {
+        let width = match self.side {
+            Side::Columns => [8, 16, 32].contains(&self.width),
+            Side::Rows => Level::ALL.iter().any(|&level| tile_rows(level) == self.width),
+        };
+        let dtype = match self.side {
+            Side::Columns => matches!(self.dtype, DType::F32 | DType::BF16),
+            Side::Rows => self.dtype == DType::F32,
+        };
+        if width && dtype { Ok(()) } else { Err(GemmError::Tag { tag: self.tag() }) }
+    }
+}
+
+/// A number of rows cut into tiles of nearly equal height, none above the limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowTiles {
+    count: usize,
+    height: usize,
+    taller: usize,
+}
+
+impl RowTiles {
+    pub fn new(rows: usize, max_height: usize) -> RowTiles {
+        let count = rows.div_ceil(max_height.max(1));
+        match rows.checked_div(count) {
+            Some(height) => RowTiles { count, height, taller: rows % count },
+            None => RowTiles { count: 0, height: 0, taller: 0 },
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// First row of tile `index`; `count()` gives the number of rows.
+    pub fn start(&self, index: usize) -> usize {
+        index * self.height + index.min(self.taller)
+    }
+
+    /// Rows of tile `index`.
+    pub fn height(&self, index: usize) -> usize {
+        self.height + usize::from(index < self.taller)
+    }
+}

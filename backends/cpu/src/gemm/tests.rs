@@ -1,0 +1,393 @@
+//! Products against plain f64 loops: every instruction set, odd sizes, strides and epilogues; and equal bits
+//! on one thread and on several.
+
+use super::*;
+use crate::isa::{Isa, Level};
+
+/// A small generator, so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+    fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n
+    }
+    fn value(&mut self) -> f32 {
+        (self.next() % 20_001) as f32 / 10_000.0 - 1.0
+    }
+    fn values(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.value()).collect()
+    }
+}
+
+fn activation(kind: Activation, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match kind {
+        Activation::None => x,
+        Activation::Relu => x.max(0.0),
+        Activation::GeluErf => x * 0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::GeluQuick => x * sigmoid(1.702 * x),
+        Activation::Silu => x * sigmoid(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => sigmoid(x),
+    }
+}
+
+/// erf by its series, or by the continued fraction of erfc where that converges faster.
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    let value = if a < 3.0 {
+        let (mut term, mut sum) = (a, a);
+        for n in 1..200 {
+            term *= -a * a / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    } else {
+        let mut f = a;
+        for n in (1..200).rev() {
+            f = a + f64::from(n) / 2.0 / f;
+        }
+        1.0 - (-a * a).exp() / f / std::f64::consts::PI.sqrt()
+    };
+    value.copysign(x)
+}
+
+fn at(matrix: &Matrix<'_>, r: usize, c: usize) -> f64 {
+    f64::from(matrix.data[r * matrix.row_stride + c * matrix.col_stride])
+}
+
+/// Checks `got` (rows at `stride`) against the naive product; `before` is what C held.
+fn check(
+    a: &Matrix<'_>,
+    b: &Matrix<'_>,
+    got: &[f32],
+    stride: usize,
+    before: &[f32],
+    epilogue: &Epilogue<'_>,
+    case: &str,
+) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    for r in 0..m {
+        for c in 0..n {
+            let (mut sum, mut size) = (0.0f64, 0.0f64);
+            for i in 0..k {
+                let term = at(a, r, i) * at(b, i, c);
+                sum += term;
+                size += term.abs();
+            }
+            let residual = |residual: Option<Residual<'_>>| match residual {
+                None => 0.0,
+                Some(Residual::From { data, stride }) => f64::from(data[r * stride + c]),
+                Some(Residual::Output) => f64::from(before[r * stride + c]),
+            };
+            let bias = match epilogue.bias {
+                Bias::None => 0.0,
+                Bias::Columns(bias) => f64::from(bias[c]),
+                Bias::Rows(bias) => f64::from(bias[r]),
+            };
+            let x = f64::from(epilogue.alpha) * sum + bias + residual(epilogue.residual_before);
+            let want = activation(epilogue.activation, x) + residual(epilogue.residual_after);
+            // Rounding of the running sum grows like sqrt(k); the activations have slopes up to 1.7.
+            let tolerance =
+                4e-7 * ((k as f64).sqrt() + 4.0) * (size / (k.max(1) as f64).sqrt()).max(1.0) * 1.7;
+            let found = f64::from(got[r * stride + c]);
+            assert!(
+                (found - want).abs() <= tolerance,
+                "{case}: C[{r}, {c}] is {found}, expected {want} +- {tolerance}"
+            );
+        }
+    }
+}
+
+fn aligned(bytes: usize) -> Vec<u64> {
+    vec![u64::MAX; bytes.div_ceil(8)]
+}
+
+/// One random problem of these sizes, every epilogue part switched on or off by chance, packed and not.
+fn problem(random: &mut Random, m: usize, n: usize, k: usize) {
+    let case = format!("{m} x {n} x {k}");
+    let (a_pad, transposed_a, transposed_b) = (random.below(3), random.below(3) == 0, random.below(2) == 0);
+    let a_data = random.values((m + 3) * (k + 3) + 8);
+    let a = if transposed_a {
+        Matrix::strided(&a_data, m, k, 1, m + a_pad)
+    } else {
+        Matrix::strided(&a_data, m, k, k + a_pad, 1)
+    };
+    let b_data = random.values((n + 3) * (k + 3) + 8);
+    let b = if transposed_b {
+        Matrix::strided(&b_data, k, n, 1, k + 1)
+    } else {
+        Matrix::row_major(&b_data, k, n)
+    };
+    let (bias_n, bias_m, residual) = (random.values(n), random.values(m), random.values(m * (n + 1)));
+    let from = Residual::From { data: &residual, stride: n + 1 };
+    let pick = |chance: usize| match chance {
+        0 => Some(from),
+        1 => Some(Residual::Output),
+        _ => None,
+    };
+    let epilogue = Epilogue {
+        alpha: if random.below(3) == 0 { 0.125 } else { 1.0 },
+        bias: match random.below(3) {
+            0 => Bias::None,
+            1 => Bias::Columns(&bias_n),
+            _ => Bias::Rows(&bias_m),
+        },
+        residual_before: pick(random.below(5)),
+        activation: Activation::ALL[random.below(16) % 8 * usize::from(random.below(2) == 0)],
+        residual_after: pick(random.below(5)),
+    };
+    let stride = n + random.below(4);
+    let before = random.values(m * stride + 5);
+    for isa in Isa::available() {
+        let case = format!("{case} {isa:?} {epilogue:?}");
+        let mut c = before.clone();
+        gemm(isa, &a, &b, &mut c, stride, &epilogue).unwrap();
+        check(&a, &b, &c, stride, &before, &epilogue, &case);
+        untouched(&before, &c, m, n, stride);
+        // Any layout works on any instruction set, and gives what the unpacked product gave.
+        for level in Level::ALL {
+            let layout = PackedLayout::columns(level, DType::F32, k, n);
+            let mut bytes = aligned(layout.bytes().unwrap());
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
+            pack(&layout, &b, bytes).unwrap();
+            let packed = Packed::new(layout, bytes).unwrap();
+            let mut c2 = before.clone();
+            gemm_packed(isa, &a, &packed, &mut c2, stride, &epilogue).unwrap();
+            check(&a, &b, &c2, stride, &before, &epilogue, &format!("packed {level:?} {case}"));
+            untouched(&before, &c2, m, n, stride);
+        }
+    }
+}
+
+fn untouched(before: &[f32], after: &[f32], m: usize, n: usize, stride: usize) {
+    for (i, (x, y)) in before.iter().zip(after).enumerate() {
+        if i / stride >= m || i % stride >= n {
+            assert_eq!(x.to_bits(), y.to_bits(), "element {i} beside C was written");
+        }
+    }
+}
+
+#[test]
+fn small_odd_sizes() {
+    let mut random = Random(1);
+    for m in [1, 2, 3, 5, 8, 13, 14, 15, 29] {
+        for n in [1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 65] {
+            let k = [0, 1, 2, 3, 4, 7, 16, 31, 64][random.below(9)];
+            problem(&mut random, m, n, k);
+        }
+    }
+}
+
+#[test]
+fn random_sizes_with_several_blocks() {
+    let mut random = Random(2);
+    for _ in 0..24 {
+        let (m, n, k) = (1 + random.below(90), 1 + random.below(150), 1 + random.below(300));
+        problem(&mut random, m, n, k);
+    }
+    problem(&mut random, 45, 70, 1500);
+    problem(&mut random, 1, 100, 2600);
+    problem(&mut random, 150, 33, 1030);
+    problem(&mut random, 300, 40, 17);
+}
+
+#[test]
+fn empty_products() {
+    let isa = Isa::best();
+    let empty = Matrix::row_major(&[], 0, 4);
+    let b = [1.0; 12];
+    gemm(isa, &empty, &Matrix::row_major(&b, 4, 3), &mut [], 3, &Epilogue::default()).unwrap();
+    let mut c = [7.0; 6];
+    let none = Matrix::row_major(&[], 2, 0);
+    gemm(
+        isa,
+        &none,
+        &Matrix::row_major(&[], 0, 3),
+        &mut c,
+        3,
+        &Epilogue::linear(Some(&[1., 2., 3.]), Activation::None),
+    )
+    .unwrap();
+    assert_eq!(c, [1., 2., 3., 1., 2., 3.]);
+    gemm(isa, &Matrix::row_major(&b, 3, 4), &Matrix::row_major(&[], 4, 0), &mut [], 0, &Epilogue::default())
+        .unwrap();
+}
+
+#[test]
+fn batches_broadcast_and_interleave() {
+    let mut random = Random(3);
+    let (batches, m, k, n) = (5, 7, 20, 18);
+    let a_data = random.values(batches * m * k);
+    let b_data = random.values(2 * k * n);
+    let (a, b) = (Matrix::row_major(&a_data, m, k), Matrix::row_major(&b_data, n, k).transposed());
+    let a_at: Vec<usize> = (0..batches).map(|i| i * m * k).collect();
+    let b_at: Vec<usize> = (0..batches).map(|i| i % 2 * k * n).collect();
+    let epilogue = Epilogue { alpha: 0.5, ..Epilogue::default() };
+    for isa in Isa::available() {
+        // One after the other, then side by side as attention heads are.
+        for (c_stride, batch_stride) in [(n, m * n), (batches * n, n)] {
+            let mut c = vec![0.0; batches * m * n];
+            let batch = Batch { a: &a_at, b: &b_at, c_stride: batch_stride };
+            gemm_batched(isa, &a, &b, &batch, &mut c, c_stride, &epilogue).unwrap();
+            for i in 0..batches {
+                let a = Matrix::row_major(&a_data[a_at[i]..], m, k);
+                let b = Matrix::row_major(&b_data[b_at[i]..], n, k).transposed();
+                check(
+                    &a,
+                    &b,
+                    &c[i * batch_stride..],
+                    c_stride,
+                    &[],
+                    &epilogue,
+                    &format!("batch {i} {isa:?}"),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn overlapping_rows_are_a_convolution() {
+    let mut random = Random(4);
+    let (channels, kernel, stride, frames, out) = (6, 3, 2, 21, 10);
+    let x = random.values(channels * ((frames - 1) * stride + kernel));
+    let w = random.values(kernel * channels * out);
+    let a = Matrix::strided(&x, frames, kernel * channels, stride * channels, 1);
+    let b = Matrix::row_major(&w, kernel * channels, out);
+    let mut c = vec![0.0; frames * out];
+    gemm(Isa::best(), &a, &b, &mut c, out, &Epilogue::default()).unwrap();
+    check(&a, &b, &c, out, &[], &Epilogue::default(), "overlapping");
+}
+
+#[test]
+fn bf16_weights_are_those_values_exactly() {
+    let mut random = Random(5);
+    for (m, n, k) in [(1, 40, 33), (20, 33, 1100), (64, 64, 64)] {
+        let a_data = random.values(m * k);
+        let b_data: Vec<f32> =
+            random.values(k * n).iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect();
+        let (a, b) = (Matrix::row_major(&a_data, m, k), Matrix::row_major(&b_data, k, n));
+        for isa in Isa::available() {
+            let layout = PackedLayout::columns(isa.level(), DType::BF16, k, n);
+            assert_eq!(PackedLayout::parse(&layout.tag(), k, n).unwrap(), layout);
+            let mut bytes = aligned(layout.bytes().unwrap());
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
+            pack(&layout, &b, bytes).unwrap();
+            let mut c = vec![0.0; m * n];
+            let packed = Packed::new(layout, bytes).unwrap();
+            gemm_packed(isa, &a, &packed, &mut c, n, &Epilogue::default()).unwrap();
+            let mut exact = vec![0.0; m * n];
+            gemm(isa, &a, &b, &mut exact, n, &Epilogue::default()).unwrap();
+            assert_eq!(c, exact, "{m} x {n} x {k} {isa:?}");
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_the_bits() {
+    let mut random = Random(6);
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let (one, two, three) = (pool(1), pool(2), pool(3));
+    for (m, n, k) in [(128, 768, 300), (1, 3000, 768), (197, 200, 1100), (9, 500, 2100)] {
+        let (a_data, b_data) = (random.values(m * k), random.values(k * n));
+        let (bias, residual) = (random.values(n), random.values(m * n));
+        let (a, b) = (Matrix::row_major(&a_data, m, k), Matrix::row_major(&b_data, k, n));
+        let mut epilogue = Epilogue::linear(Some(&bias), Activation::GeluErf);
+        epilogue.residual_after = Some(Residual::From { data: &residual, stride: n });
+        for isa in Isa::available() {
+            let layout = PackedLayout::columns(isa.level(), DType::F32, k, n);
+            let mut bytes = aligned(layout.bytes().unwrap());
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
+            pack(&layout, &b, bytes).unwrap();
+            let packed = Packed::new(layout, bytes).unwrap();
+            let run = |pool: &rayon::ThreadPool, ready: bool| {
+                let mut c = vec![0.0; m * n];
+                pool.install(|| match ready {
+                    true => gemm_packed(isa, &a, &packed, &mut c, n, &epilogue).unwrap(),
+                    false => gemm(isa, &a, &b, &mut c, n, &epilogue).unwrap(),
+                });
+                c.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+            };
+            for ready in [true, false] {
+                let single = run(&one, ready);
+                assert!(single == run(&two, ready), "{m} x {n} x {k} {isa:?}");
+                assert!(single == run(&three, ready), "{m} x {n} x {k} {isa:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn packing_is_deterministic_and_complete() {
+    let mut random = Random(7);
+    for level in Level::ALL {
+        for (k, n) in [(5, 3), (64, 100), (17, 33)] {
+            let data = random.values(k * n);
+            let transposed: Vec<f32> = (0..k * n).map(|i| data[i % k * n + i / k]).collect();
+            for layout in
+                [PackedLayout::columns(level, DType::F32, k, n), PackedLayout::rows(level, DType::F32, n, k)]
+            {
+                assert_eq!(PackedLayout::parse(&layout.tag(), k, n).unwrap(), layout);
+                let columns = Matrix::row_major(&data, k, n);
+                let rows = Matrix::row_major(&transposed, n, k);
+                let (first, second) = match layout.side {
+                    Side::Columns => (columns, rows.transposed()),
+                    Side::Rows => (columns.transposed(), rows),
+                };
+                let size = layout.bytes().unwrap();
+                let mut x = vec![1u32; size / 4];
+                let mut y = vec![2u32; size / 4];
+                pack(&layout, &first, bytemuck::cast_slice_mut(&mut x)).unwrap();
+                pack(&layout, &second, bytemuck::cast_slice_mut(&mut y)).unwrap();
+                assert_eq!(x, y, "{layout:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn misfits_are_refused() {
+    let isa = Isa::best();
+    let x = [1.0; 100];
+    let a = Matrix::row_major(&x, 5, 4);
+    let b = Matrix::row_major(&x, 4, 6);
+    let plain = Epilogue::default();
+    let mut c = [0.0; 30];
+    assert!(matches!(gemm(isa, &a, &a, &mut c, 6, &plain), Err(GemmError::Shape { .. })));
+    assert!(matches!(gemm(isa, &a, &b, &mut c[..29], 6, &plain), Err(GemmError::Short { what: "C", .. })));
+    assert!(matches!(gemm(isa, &a, &b, &mut c, 5, &plain), Err(GemmError::Overlap { .. })));
+    let long = Matrix::row_major(&x, 30, 4);
+    assert!(matches!(gemm(isa, &long, &b, &mut c, 6, &plain), Err(GemmError::Short { what: "A", .. })));
+    let huge = Matrix::strided(&x, 5, 4, usize::MAX, 1);
+    assert_eq!(gemm(isa, &huge, &b, &mut c, 6, &plain), Err(GemmError::Overflow));
+    let short = Epilogue::linear(Some(&x[..5]), Activation::None);
+    assert!(matches!(gemm(isa, &a, &b, &mut c, 6, &short), Err(GemmError::Shape { .. })));
+    let far = Batch { a: &[0, 90], b: &[0, 0], c_stride: 30 };
+    assert!(matches!(
+        gemm_batched(isa, &a, &b, &far, &mut [0.0; 60], 6, &plain),
+        Err(GemmError::Short { .. })
+    ));
+    let close = Batch { a: &[0, 0], b: &[0, 0], c_stride: 29 };
+    assert!(matches!(
+        gemm_batched(isa, &a, &b, &close, &mut [0.0; 60], 6, &plain),
+        Err(GemmError::Overlap { .. })
+    ));
+    for tag in ["f32", "f64-nr32", "f32-nr0", "f32-nr31", "f32-mr5", "bf16-mr14", "f32-xx32", ""] {
+        assert!(PackedLayout::parse(tag, 4, 6).is_err(), "{tag}");
+    }
+    assert!(PackedLayout::parse("f32-nr32", usize::MAX, 64).unwrap().bytes().is_err());
+    let layout = PackedLayout::columns(Level::Portable, DType::F32, 4, 6);
+    let bytes = [0u8; 300];
+    assert!(matches!(Packed::new(layout, &bytes[..127]), Err(GemmError::Short { .. })));
+    let odd = usize::from(bytes.as_ptr().align_offset(4) == 0);
+    assert!(matches!(Packed::new(layout, &bytes[odd..]), Err(GemmError::Align { .. })) || odd == 0);
+}

@@ -1,6 +1,7 @@
 //! Why a checkpoint folder does not become a module. Only error types belong here, no reading.
 
 use crate::hf::weights::{CheckpointError, WeightReport};
+use frit_ir::builder::BuildError;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -54,13 +55,8 @@ pub enum FrontendError {
     #[error("{0}")]
     Request(#[from] RequestError),
     /// The graph refused an operation.
-    #[error("building {class}: {message}")]
-    Graph {
-        /// The class being built.
-        class: String,
-        /// What the graph said.
-        message: String,
-    },
+    #[error("building the graph: {0}")]
+    Graph(#[from] BuildError),
 }
 
 fn origin_phrase(origin: &str) -> String {

@@ -94,30 +94,31 @@ impl Weights {
         (prefixed, false)
     }
 
-    fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, FrontendError> {
+    /// Notes what is wrong with a weight; its name in the checkpoint when nothing is.
+    fn check(&self, name: &str, shape: &[usize]) -> Option<String> {
         let (stored, present) = self.locate(name);
         let mut state = self.state.borrow_mut();
         state.used.insert(stored.clone());
-        let Some(entry) = self.checkpoint.entry(&stored).filter(|_| present) else {
-            let issue = WeightIssue::Missing { name: stored.clone(), shape: shape.to_vec() };
-            state.issues.insert(stored, issue);
-            return placeholder(shape);
-        };
-        if entry.shape() != shape {
-            let issue = WeightIssue::Misshapen {
+        let entry = self.checkpoint.entry(&stored).filter(|_| present);
+        let issue = match entry {
+            None => WeightIssue::Missing { name: stored.clone(), shape: shape.to_vec() },
+            Some(entry) if entry.shape() != shape => WeightIssue::Misshapen {
                 name: stored.clone(),
                 expected: shape.to_vec(),
                 found: entry.shape().to_vec(),
-            };
-            state.issues.insert(stored, issue);
-            return placeholder(shape);
-        }
-        if !entry.dtype().is_float() {
-            let issue = WeightIssue::NotFloat { name: stored.clone(), found: entry.dtype() };
-            state.issues.insert(stored, issue);
-            return placeholder(shape);
-        }
-        if let Some(tensor) = state.taken.get(&stored) {
+            },
+            Some(entry) if !entry.dtype().is_float() => {
+                WeightIssue::NotFloat { name: stored.clone(), found: entry.dtype() }
+            }
+            Some(_) => return Some(stored),
+        };
+        state.issues.insert(stored, issue);
+        None
+    }
+
+    fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, FrontendError> {
+        let Some(stored) = self.check(name, shape) else { return placeholder(shape) };
+        if let Some(tensor) = self.state.borrow().taken.get(&stored) {
             return Ok(tensor.clone());
         }
         let tensor = self.checkpoint.tensor(&stored)?;
@@ -125,7 +126,7 @@ impl Weights {
             file: self.checkpoint.files().collect::<Vec<_>>().join(", "),
             damage: super::Damage::whole(e.into()).of(&stored),
         })?;
-        state.taken.insert(stored, tensor.clone());
+        self.state.borrow_mut().taken.insert(stored, tensor.clone());
         Ok(tensor)
     }
 
@@ -173,6 +174,17 @@ impl<'w> WeightScope<'w> {
     /// Full name of a weight in this scope, as the class spells it.
     pub fn path(&self, name: impl fmt::Display) -> String {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// The scope's own name, without a weight's.
+    pub fn path_of_scope(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Says that the class has this weight although the graph being built does not use it: its presence and shape
+    /// are checked, its data is not read.
+    pub fn expect(&self, name: impl fmt::Display, shape: &[usize]) {
+        self.weights.check(&self.path(name), shape);
     }
 
     /// Name under which the checkpoint stores a weight of this scope.

@@ -54,6 +54,10 @@ pub(crate) fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     let mut best_score = row.first().copied().unwrap_or(f32::NEG_INFINITY);
     for (index, &score) in row.iter().enumerate().skip(1) {
+        // Settles nearly every score; false for NaN.
+        if score <= best_score {
+            continue;
+        }
         if best_first(score, best_score) == Ordering::Less {
             (best, best_score) = (index, score);
         }
@@ -65,16 +69,16 @@ pub(crate) fn argmax(row: &[f32]) -> usize {
 /// Fewer come back when the row is shorter. Meant for small counts: one pass, a sorted list of candidates.
 pub(crate) fn top(row: &[f32], count: usize) -> Vec<(f32, usize)> {
     let mut kept: Vec<(f32, usize)> = Vec::with_capacity(count.min(row.len()).saturating_add(1));
+    let mut worst = f32::NEG_INFINITY;
     for (index, &score) in row.iter().enumerate() {
-        if kept.len() >= count {
-            match kept.last() {
-                Some(&(worst, _)) if best_first(score, worst) == Ordering::Less => {}
-                _ => continue,
-            }
+        // Settles nearly every score once the list is full; false for NaN.
+        if score <= worst && kept.len() >= count {
+            continue;
         }
         let place = kept.partition_point(|&(other, _)| best_first(other, score) != Ordering::Greater);
         kept.insert(place, (score, index));
         kept.truncate(count);
+        worst = kept.last().map_or(f32::NEG_INFINITY, |&(score, _)| score);
     }
     kept
 }

@@ -110,7 +110,16 @@ pub fn bind(
     graph: &Graph,
     shape_of: &dyn Fn(&str) -> Option<(DType, Vec<usize>)>,
 ) -> Result<Bindings, BindError> {
-    let mut bindings = Bindings::new();
+    bind_with(graph, shape_of, Bindings::new())
+}
+
+/// [`bind`], with some symbols known beforehand.
+pub fn bind_with(
+    graph: &Graph,
+    shape_of: &dyn Fn(&str) -> Option<(DType, Vec<usize>)>,
+    known: Bindings,
+) -> Result<Bindings, BindError> {
+    let mut bindings = known;
     let mut open = Vec::new();
     for input in &graph.inputs {
         let Some(ty) = graph.ty(input.value) else { continue };

@@ -1,1 +1,14 @@
-//! Placeholder, replaced by its owner.
+//! The runtime of frit: plan, artifact, engine, model, session, generation.
+//! Nothing here builds or rewrites graphs; that is the compiler's business.
+
+pub mod artifact;
+mod error;
+pub mod generation;
+mod memory;
+mod model;
+pub mod plan;
+mod session;
+
+pub use error::{PlanError, RuntimeError};
+pub use model::{BackendKind, Engine, EngineOptions, Model};
+pub use session::{Outputs, Session, StepTime};

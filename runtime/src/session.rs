@@ -1,0 +1,481 @@
+//! A session: one caller's memory for one entry point, and the loop that runs a program's steps.
+//! What the steps are was decided by the plan.
+
+use crate::error::{PlanError, RuntimeError};
+use crate::memory::{Arena, StateBuffer};
+use crate::model::{Linked, Model};
+use crate::plan::{Action, Base, Instance, Location, Slot, Step};
+use frit_backend::{Run, TensorMut, TensorRef};
+use frit_ir::{Bindings, Tensor, binding};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What one step took.
+#[derive(Clone, Debug)]
+pub struct StepTime {
+    /// Where in the model.
+    pub label: String,
+    /// Op name.
+    pub op: String,
+    /// Kernel name.
+    pub kernel: String,
+    /// From the start of the run.
+    pub start: Duration,
+    /// How long.
+    pub time: Duration,
+    /// Floating-point operations.
+    pub flops: f64,
+    /// Bytes read and written.
+    pub bytes: f64,
+}
+
+/// Memory and state for running one entry point. Sessions of one model run side by side.
+pub struct Session {
+    model: Model,
+    linked: Arc<Linked>,
+    arena: Arena,
+    states: Vec<StateBuffer>,
+    inputs: Vec<Tensor>,
+    instance: Option<Instance>,
+    profile: Option<Vec<StepTime>>,
+    memory_limit: Option<usize>,
+}
+
+/// The results of a run. They stay in the session's memory until its next run.
+pub struct Outputs<'s> {
+    session: &'s Session,
+}
+
+impl Session {
+    pub(crate) fn new(model: Model, linked: Arc<Linked>) -> Self {
+        Session {
+            model,
+            linked,
+            arena: Arena::new(),
+            states: Vec::new(),
+            inputs: Vec::new(),
+            instance: None,
+            profile: None,
+            memory_limit: None,
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The entry point's graph: names and types of inputs and outputs.
+    pub fn graph(&self) -> &frit_ir::Graph {
+        &self.linked.program.graph
+    }
+
+    /// Refuses runs that need more arena and state memory than this many bytes.
+    pub fn set_memory_limit(&mut self, bytes: Option<usize>) {
+        self.memory_limit = bytes;
+    }
+
+    /// Turns timing of every step on or off.
+    pub fn set_profiling(&mut self, on: bool) {
+        self.profile = on.then(Vec::new);
+    }
+
+    /// The times of the last run's steps, when profiling.
+    pub fn profile(&self) -> Option<&[StepTime]> {
+        self.profile.as_deref()
+    }
+
+    /// Forgets what states hold.
+    pub fn clear_state(&mut self) {
+        self.states.clear();
+    }
+
+    /// Rows that the states hold: tokens seen so far. 0 without states.
+    pub fn state_len(&self) -> usize {
+        self.states.first().map_or(0, StateBuffer::len)
+    }
+
+    /// Makes row b of every state what row `from[b]` was.
+    pub fn reorder_state(&mut self, from: &[usize]) {
+        for s in &mut self.states {
+            s.reorder(from);
+        }
+    }
+
+    /// Runs the entry point. Inputs with a default may be left out; state inputs continue from the last run,
+    /// or start from the tensors given for them.
+    pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs<'_>, RuntimeError> {
+        let linked = self.linked.clone();
+        let graph = &linked.program.graph;
+        binding::check_names(graph, inputs.iter().map(|(n, _)| *n))?;
+        let given = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
+        let bindings = self.bind(&linked, &given)?;
+        self.prepare_states(&linked, &given, &bindings)?;
+        let sizes = |source: PlanError| RuntimeError::Sizes { entry: graph.name.clone(), source };
+
+        self.inputs.clear();
+        for input in &graph.inputs {
+            let is_state = graph.states.iter().any(|s| s.input == input.name);
+            let tensor = match (given(&input.name), input.default, graph.ty(input.value)) {
+                (Some(t), _, _) if !is_state => t.clone(),
+                (_, Some(d), Some(ty)) if !is_state => {
+                    let shape = ty.eval_shape(&bindings).map_err(|e| sizes(e.into()))?;
+                    binding::default_tensor(d, ty.dtype, &shape)?
+                }
+                _ => Tensor::zeros(frit_ir::DType::U8, &[0])?,
+            };
+            self.inputs.push(tensor);
+        }
+
+        let capacities: Vec<usize> = self.states.iter().map(|s| s.capacity).collect();
+        let instance =
+            Instance::new(&linked.program, bindings, &capacities, self.instance.as_ref()).map_err(sizes)?;
+        let state_bytes: usize = self.states.iter().map(|s| s.memory.bytes().len()).sum();
+        let needed = instance.arena_bytes.saturating_add(state_bytes);
+        if let Some(limit) = self.memory_limit.filter(|l| needed > *l) {
+            return Err(RuntimeError::MemoryLimit { entry: graph.name.clone(), needed, limit });
+        }
+        self.arena.reserve(instance.arena_bytes);
+        if let Some(p) = &mut self.profile {
+            p.clear();
+        }
+        let pool = self.model.pool().clone();
+        let result = pool.install(|| self.execute(&linked, &instance));
+        // What was appended counts from now on.
+        if result.is_ok() {
+            for (n, s) in self.states.iter_mut().enumerate() {
+                let out = graph.states.get(n).and_then(|d| graph.outputs.iter().find(|o| o.name == d.output));
+                if let Some(l) = out.and_then(|o| instance.location(o.value.into())) {
+                    s.shape.clone_from(&l.shape);
+                }
+            }
+        }
+        self.instance = Some(instance);
+        result?;
+        Ok(Outputs { session: self })
+    }
+
+    /// Values of the symbols; state inputs count with what is kept.
+    fn bind<'t>(
+        &self,
+        linked: &Linked,
+        given: &dyn Fn(&str) -> Option<&'t Tensor>,
+    ) -> Result<Bindings, RuntimeError> {
+        let graph = &linked.program.graph;
+        // The symbols of an empty cache are not in the cache: bind the rest first, then its zero rows.
+        let kept = |name: &str| graph.states.iter().position(|s| s.input == name);
+        let mut probe = graph.clone();
+        let fresh = self.states.is_empty();
+        if fresh {
+            for i in &mut probe.inputs {
+                if kept(&i.name).is_some() && given(&i.name).is_none() {
+                    i.default = Some(frit_ir::InputDefault::Zeros);
+                }
+            }
+        }
+        let shape_of = |name: &str| match (given(name), kept(name)) {
+            (Some(t), _) => Some((t.dtype(), t.shape().to_vec())),
+            (None, Some(n)) => {
+                let ty = graph.inputs.iter().find(|i| i.name == name).and_then(|i| graph.ty(i.value))?;
+                self.states.get(n).map(|s| (ty.dtype, s.shape.clone()))
+            }
+            (None, None) => None,
+        };
+        let mut extra = Bindings::new();
+        if fresh {
+            for s in &graph.states {
+                let ty = graph.inputs.iter().find(|i| i.name == s.input).and_then(|i| graph.ty(i.value));
+                if let (Some(ty), None) = (ty, given(&s.input)) {
+                    if let Some(symbol) = ty.shape.get(s.axis).and_then(|d| d.as_symbol()) {
+                        extra.set(symbol, 0);
+                    }
+                }
+            }
+        }
+        Ok(binding::bind_with(&probe, &shape_of, extra)?)
+    }
+
+    /// Brings every state to the batch of this call, with room for its new rows.
+    fn prepare_states<'t>(
+        &mut self,
+        linked: &Linked,
+        given: &dyn Fn(&str) -> Option<&'t Tensor>,
+        bindings: &Bindings,
+    ) -> Result<(), RuntimeError> {
+        let graph = &linked.program.graph;
+        let sizes = |source: PlanError| RuntimeError::Sizes { entry: graph.name.clone(), source };
+        for (n, decl) in graph.states.iter().enumerate() {
+            let state_error = || sizes(PlanError::State { name: decl.output.clone() });
+            let input = graph.inputs.iter().find(|i| i.name == decl.input).ok_or_else(state_error)?;
+            let output = graph.outputs.iter().find(|o| o.name == decl.output).ok_or_else(state_error)?;
+            let ty = graph.ty(input.value).ok_or_else(state_error)?;
+            let before = ty.eval_shape(bindings).map_err(|e| sizes(e.into()))?;
+            let after = graph
+                .ty(output.value)
+                .ok_or_else(state_error)?
+                .eval_shape(bindings)
+                .map_err(|e| sizes(e.into()))?;
+            let start = given(&decl.input);
+            if self.states.len() <= n || start.is_some() {
+                let mut shape = before.clone();
+                if let Some(d) = shape.get_mut(decl.axis) {
+                    *d = 0;
+                }
+                let mut buffer = StateBuffer::empty(shape, decl.axis, ty.dtype.size());
+                if let Some(t) = start {
+                    let rows = t.shape().get(decl.axis).copied().unwrap_or(0);
+                    buffer.reserve(rows);
+                    if !buffer.append(t.bytes(), rows) {
+                        return Err(state_error());
+                    }
+                    buffer.shape = t.shape().to_vec();
+                }
+                match self.states.get_mut(n) {
+                    Some(slot) => *slot = buffer,
+                    None => self.states.push(buffer),
+                }
+            }
+            let Some(buffer) = self.states.get_mut(n) else { return Err(state_error()) };
+            if buffer.shape != before {
+                return Err(state_error());
+            }
+            buffer.reserve(after.get(decl.axis).copied().unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, linked: &Linked, instance: &Instance) -> Result<(), RuntimeError> {
+        let begin = Instant::now();
+        for (i, step) in linked.program.steps.iter().enumerate() {
+            let start = self.profile.is_some().then(|| begin.elapsed());
+            match &step.action {
+                Action::Append { state } => self.append(linked, instance, step, *state)?,
+                _ => self.step(linked, instance, i, step)?,
+            }
+            if let Some(start) = start {
+                let time = begin.elapsed().saturating_sub(start);
+                let record = self.record(linked, instance, step, start, time);
+                if let Some(p) = &mut self.profile {
+                    p.push(record);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        linked: &Linked,
+        instance: &Instance,
+        index: usize,
+        step: &Step,
+    ) -> Result<(), RuntimeError> {
+        let memory = |why: &str| RuntimeError::Memory {
+            label: linked.program.label(step).to_owned(),
+            why: why.to_owned(),
+        };
+        let locate = |s: Slot| instance.location(s).ok_or_else(|| memory("an operand has no location"));
+        // Arena ranges that the step reads, and for each operand which of them it is.
+        let mut reads: Vec<Range<usize>> = Vec::with_capacity(step.inputs.len());
+        for (k, operand) in step.inputs.iter().enumerate() {
+            let Some(operand) = operand else { continue };
+            let l = locate(operand.slot)?;
+            if l.base == Base::Arena && operand.packed.is_none() && step.aliased != Some(k) {
+                reads.push(l.offset..l.offset.saturating_add(l.len));
+            }
+        }
+        let mut writes: Vec<Range<usize>> = Vec::with_capacity(step.outputs.len() + 1);
+        for s in &step.outputs {
+            let l = locate(*s)?;
+            writes.push(l.offset..l.offset.saturating_add(l.len));
+        }
+        let (offset, bytes) = instance.workspaces.get(index).copied().unwrap_or((0, 0));
+        writes.push(offset..offset.saturating_add(bytes));
+        let borrows = self.arena.borrow(&reads, &writes).ok_or_else(|| memory("its operands overlap"))?;
+
+        let mut arena_reads = borrows.reads.into_iter();
+        let mut inputs: Vec<Option<TensorRef<'_>>> = Vec::with_capacity(step.inputs.len());
+        for (k, operand) in step.inputs.iter().enumerate() {
+            let Some(operand) = operand.as_ref().filter(|_| step.aliased != Some(k)) else {
+                inputs.push(None);
+                continue;
+            };
+            let l = locate(operand.slot)?;
+            let range = l.offset..l.offset.saturating_add(l.len);
+            let bytes = if operand.packed.is_some() {
+                linked.packed(index, k).map(Tensor::bytes)
+            } else {
+                match l.base {
+                    Base::Arena => arena_reads.next(),
+                    Base::Input(n) => self.inputs.get(n).and_then(|t| t.bytes().get(range)),
+                    Base::Weight(w) => self.model.weights().data(w).and_then(|t| t.bytes().get(range)),
+                    Base::State(n) => self.states.get(n).and_then(|s| s.memory.bytes().get(range)),
+                    Base::None => None,
+                }
+            };
+            let bytes = bytes.ok_or_else(|| memory("an operand's memory is missing"))?;
+            let dtype = linked
+                .program
+                .slots
+                .get(operand.slot.index())
+                .map(|s| s.ty.dtype)
+                .ok_or_else(|| memory("an operand has no type"))?;
+            inputs.push(Some(TensorRef { dtype, shape: &l.shape, strides: l.strides.as_deref(), bytes }));
+        }
+        let mut written = borrows.writes;
+        let workspace = written.pop().ok_or_else(|| memory("no workspace"))?;
+        let mut outputs: Vec<TensorMut<'_>> = Vec::with_capacity(written.len());
+        for (s, bytes) in step.outputs.iter().zip(written) {
+            let l = locate(*s)?;
+            let dtype =
+                linked.program.slots.get(s.index()).map(|s| s.ty.dtype).ok_or_else(|| memory("no type"))?;
+            outputs.push(TensorMut { dtype, shape: &l.shape, bytes });
+        }
+        match &step.action {
+            Action::Kernel(kernel) => {
+                let mut run = Run {
+                    inputs: &inputs,
+                    outputs: &mut outputs,
+                    aliased: step.aliased,
+                    workspace,
+                    bindings: &instance.bindings,
+                };
+                kernel.run(&mut run).map_err(|source| RuntimeError::Kernel {
+                    kernel: kernel.name(),
+                    label: linked.program.label(step).to_owned(),
+                    source,
+                })
+            }
+            Action::Copy => {
+                let from = inputs.first().copied().flatten().ok_or_else(|| memory("nothing to copy"))?;
+                let copy = from.to_tensor()?;
+                let to = outputs.first_mut().ok_or_else(|| memory("nowhere to copy to"))?;
+                if to.bytes.len() != copy.bytes().len() {
+                    return Err(memory("a copy of another size"));
+                }
+                to.bytes.copy_from_slice(copy.bytes());
+                Ok(())
+            }
+            Action::Append { .. } => Ok(()),
+        }
+    }
+
+    fn append(
+        &mut self,
+        linked: &Linked,
+        instance: &Instance,
+        step: &Step,
+        state: usize,
+    ) -> Result<(), RuntimeError> {
+        let memory = |why: &str| RuntimeError::Memory {
+            label: linked.program.label(step).to_owned(),
+            why: why.to_owned(),
+        };
+        let operand =
+            step.inputs.first().and_then(Option::as_ref).ok_or_else(|| memory("nothing to append"))?;
+        let l = instance.location(operand.slot).ok_or_else(|| memory("nothing to append"))?;
+        let axis = linked.program.graph.states.get(state).map_or(0, |s| s.axis);
+        let rows = l.shape.get(axis).copied().unwrap_or(0);
+        let range = l.offset..l.offset.saturating_add(l.len);
+        let bytes = match l.base {
+            Base::Arena => self.arena.read(range),
+            Base::Input(n) => self.inputs.get(n).and_then(|t| t.bytes().get(range)),
+            Base::Weight(w) => self.model.weights().data(w).and_then(|t| t.bytes().get(range)),
+            Base::State(_) | Base::None => None,
+        };
+        let bytes = bytes.ok_or_else(|| memory("nothing to append"))?;
+        let buffer = self.states.get_mut(state).ok_or_else(|| memory("no such state"))?;
+        if l.strides.is_some() || !buffer.append(bytes, rows) {
+            return Err(memory("rows do not fit the state"));
+        }
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        linked: &Linked,
+        instance: &Instance,
+        step: &Step,
+        start: Duration,
+        time: Duration,
+    ) -> StepTime {
+        let shape = |s: Slot| instance.location(s).map_or(&[] as &[usize], |l| l.shape.as_slice());
+        let inputs: Vec<Option<&[usize]>> =
+            step.inputs.iter().map(|o| o.as_ref().map(|o| shape(o.slot))).collect();
+        let outputs: Vec<&[usize]> = step.outputs.iter().map(|s| shape(*s)).collect();
+        let size = |s: Slot| {
+            let dtype = linked.program.slots.get(s.index()).map_or(1, |p| p.ty.dtype.size());
+            shape(s).iter().product::<usize>() as f64 * dtype as f64
+        };
+        let flops = match &step.action {
+            Action::Kernel(k) => k.flops(&inputs, &outputs),
+            _ => 0.0,
+        };
+        let bytes = step
+            .inputs
+            .iter()
+            .flatten()
+            .map(|o| size(o.slot))
+            .chain(step.outputs.iter().map(|s| size(*s)))
+            .sum();
+        let op = linked.program.graph.node(step.node).map_or("", |n| n.op.name());
+        StepTime {
+            label: linked.program.label(step).to_owned(),
+            op: op.to_owned(),
+            kernel: linked.program.describe(step),
+            start,
+            time,
+            flops,
+            bytes,
+        }
+    }
+
+    /// Bytes of memory that the session holds besides the model's weights.
+    pub fn memory_bytes(&self) -> usize {
+        self.arena.len().saturating_add(self.states.iter().map(|s| s.memory.bytes().len()).sum())
+    }
+
+    fn read(&self, l: &Location) -> Option<&[u8]> {
+        let range = l.offset..l.offset.checked_add(l.len)?;
+        match l.base {
+            Base::Arena => self.arena.read(range),
+            Base::Input(n) => self.inputs.get(n)?.bytes().get(range),
+            Base::Weight(w) => self.model.weights().data(w)?.bytes().get(range),
+            Base::State(n) => self.states.get(n)?.memory.bytes().get(range),
+            Base::None => None,
+        }
+    }
+}
+
+impl Outputs<'_> {
+    /// Names of the outputs, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.session.graph().outputs.iter().map(|o| o.name.as_str())
+    }
+
+    /// A result where it lies, without copying.
+    pub fn get(&self, name: &str) -> Result<TensorRef<'_>, RuntimeError> {
+        let graph = self.session.graph();
+        let missing = || RuntimeError::Output {
+            name: name.to_owned(),
+            entry: graph.name.clone(),
+            known: self.names().collect::<Vec<_>>().join(", "),
+        };
+        let output = graph.outputs.iter().find(|o| o.name == name).ok_or_else(missing)?;
+        let location = self
+            .session
+            .instance
+            .as_ref()
+            .and_then(|i| i.location(output.value.into()))
+            .ok_or_else(missing)?;
+        let dtype = graph.ty(output.value).map(|t| t.dtype).ok_or_else(missing)?;
+        let bytes = self.session.read(location).ok_or_else(missing)?;
+        Ok(TensorRef { dtype, shape: &location.shape, strides: location.strides.as_deref(), bytes })
+    }
+
+    /// A copy of a result.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, RuntimeError> {
+        Ok(self.get(name)?.to_tensor()?)
+    }
+}

@@ -104,6 +104,36 @@ fn bert() {
 }
 
 #[test]
+fn beit() {
+    check_all(&["beit_"]);
+}
+
+#[test]
+fn vit() {
+    check_all(&["vit_"]);
+}
+
+#[test]
+fn wav2vec2() {
+    check_all(&["wav2vec2_"]);
+}
+
+#[test]
+fn gpt2() {
+    check_all(&["gpt2_"]);
+}
+
+#[test]
+fn vision_encoder_decoder() {
+    check_all(&["ved_"]);
+}
+
+#[test]
+fn sparse_configs() {
+    check_all(&["config_"]);
+}
+
+#[test]
 fn weight_formats() {
     check_all(&["format_"]);
 }

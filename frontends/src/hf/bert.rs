@@ -3,7 +3,7 @@
 
 use super::blocks::attention::{attend, split_heads};
 use super::blocks::layers::times_transposed;
-use super::blocks::loss::{self, IgnoredLabel};
+use super::blocks::loss;
 use super::blocks::mask::{self, HeadMask};
 use super::blocks::text;
 use super::blocks::{Activation, Affine, Scores, layer_norm, linear};
@@ -122,7 +122,7 @@ impl<'c> Bert<'c> {
 
         let mask = self.attention_mask(cx, &tokens, &past_length)?;
         let memory = self.memory(cx, &tokens.batch)?;
-        let head_mask = HeadMask::take(cx, config.num_hidden_layers, heads)?;
+        let head_mask = HeadMask::take(cx, "head_mask", config.num_hidden_layers, heads)?;
         let (mut states, mut probabilities, mut cross) = (vec![x], Vec::new(), Vec::new());
         let mut caches = Vec::new();
         for layer in 0..config.num_hidden_layers {
@@ -179,7 +179,7 @@ impl<'c> Bert<'c> {
             let mut x = cx.b.add(tokens.embeds, types)?;
             let table = w.sub("position_embeddings");
             if config.position_embedding_type == "absolute" {
-                let ids = text::positions(cx, &tokens.batch, &tokens.sequence, past)?;
+                let ids = text::positions(cx, "position_ids", &tokens.batch, &tokens.sequence, past)?;
                 let positions = text::lookup(cx, &table, ids, config.max_position_embeddings, hidden)?;
                 x = cx.b.add(x, positions)?;
             } else {
@@ -409,23 +409,13 @@ impl<'c> Bert<'c> {
         let active = cx.within(&transform, |cx| self.activation.apply(cx, dense))?;
         let normal = layer_norm(cx, &transform.sub("LayerNorm"), active, hidden, config.layer_norm_eps)?;
         cx.within(w, |cx| {
-            let decoder = w.sub("decoder");
-            let words = base.sub("embeddings.word_embeddings");
             let shape = [config.vocab_size, hidden];
             let weight = if self.common.tie_word_embeddings {
-                if decoder.has("weight") {
-                    decoder.expect("weight", &shape);
-                }
-                cx.weight(&words, "weight", &shape)?
+                cx.weight(&base.sub("embeddings.word_embeddings"), "weight", &shape)?
             } else {
-                cx.weight(&decoder, "weight", &shape)?
+                cx.weight(&w.sub("decoder"), "weight", &shape)?
             };
-            // `decoder.bias` is the same parameter under a second name; either may be stored.
-            let own = w.has("bias") || !decoder.has("bias");
-            let bias = cx.weight(if own { w } else { &decoder }, "bias", &[config.vocab_size])?;
-            if own && decoder.has("bias") {
-                decoder.expect("bias", &[config.vocab_size]);
-            }
+            let bias = cx.weight(w, "bias", &[config.vocab_size])?;
             let product = times_transposed(cx, normal, weight)?;
             Ok(cx.b.add(product, bias)?)
         })
@@ -498,6 +488,10 @@ pub fn model(job: &mut Job<'_>) -> Built<()> {
 /// transformers.BertForMaskedLM
 pub fn masked_lm(job: &mut Job<'_>) -> Built<()> {
     let (config, common) = (job.config.parse::<Config>()?, job.config.common()?);
+    job.weights.tie("cls.predictions.bias", "cls.predictions.decoder.bias");
+    if common.tie_word_embeddings {
+        job.weights.tie("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight");
+    }
     job.forward(|cx, weights| {
         let bert = Bert::new(&config, &common)?;
         let base = weights.base();
@@ -514,7 +508,7 @@ fn token_loss(cx: &mut Cx<'_, '_>, logits: ValueId) -> Built<()> {
     if cx.has("labels") {
         let shape = vec![cx.extent(logits, 0)?, cx.extent(logits, 1)?];
         let labels = cx.ids("labels", shape, None)?;
-        let loss = loss::cross_entropy(cx, logits, labels, IgnoredLabel::Number(-100))?;
+        let loss = loss::cross_entropy(cx, logits, labels)?;
         cx.output("loss", loss, true);
     }
     Ok(())
@@ -598,7 +592,7 @@ pub fn multiple_choice(job: &mut Job<'_>) -> Built<()> {
         let logits = cx.b.reshape(score, &[batch.clone(), choices])?;
         if cx.has("labels") {
             let labels = cx.ids("labels", vec![batch], None)?;
-            let loss = loss::cross_entropy(cx, logits, labels, IgnoredLabel::Number(-100))?;
+            let loss = loss::cross_entropy(cx, logits, labels)?;
             cx.output("loss", loss, true);
         }
         cx.output("logits", logits, true);
@@ -614,5 +608,8 @@ fn span_loss(cx: &mut Cx<'_, '_>, logits: ValueId, positions: ValueId) -> Built 
     let zero = cx.b.scalar(DType::I64, 0.0)?;
     let positions = cx.b.binary(BinaryFn::Max, positions, zero)?;
     let positions = cx.b.binary(BinaryFn::Min, positions, beyond)?;
-    loss::cross_entropy(cx, logits, positions, IgnoredLabel::Value(beyond))
+    let outside = cx.b.binary(BinaryFn::Equal, positions, beyond)?;
+    let ignored = cx.b.scalar(DType::I64, loss::IGNORED as f64)?;
+    let labels = cx.choose(outside, ignored, positions)?;
+    loss::cross_entropy(cx, logits, labels)
 }

@@ -51,6 +51,7 @@ pub struct Cx<'a, 'm> {
     taken: BTreeSet<String>,
     candidates: Vec<Candidate>,
     folded: Option<Folded>,
+    fixed: BTreeMap<String, usize>,
 }
 
 /// Two leading axes of the inputs that the graph sees as one.
@@ -62,7 +63,7 @@ struct Folded {
 
 impl<'a, 'm> Cx<'a, 'm> {
     pub(super) fn new(b: GraphBuilder<'m>, call: &'a Call) -> Self {
-        Cx { b, call, taken: BTreeSet::new(), candidates: Vec::new(), folded: None }
+        Cx { b, call, taken: BTreeSet::new(), candidates: Vec::new(), folded: None, fixed: call.dims.clone() }
     }
 
     /// Runs `f` with nodes labelled by the scope of the weights that they use.
@@ -78,7 +79,7 @@ impl<'a, 'm> Cx<'a, 'm> {
         if let Some(folded) = self.folded.as_ref().filter(|_| symbol == "batch") {
             return folded.both.clone();
         }
-        self.call.dims.get(symbol).map_or_else(|| Dim::symbol(symbol), |&n| Dim::from(n))
+        self.fixed.get(symbol).map_or_else(|| Dim::symbol(symbol), |&n| Dim::from(n))
     }
 
     /// From now on inputs have axes `batch` and `inner` where the graph works on their product as its batch.
@@ -98,7 +99,12 @@ impl<'a, 'm> Cx<'a, 'm> {
 
     /// The fixed value of a dimension.
     pub fn fixed(&self, symbol: &str) -> Option<usize> {
-        self.call.dims.get(symbol).copied()
+        self.fixed.get(symbol).copied()
+    }
+
+    /// Fixes a dimension in this graph.
+    pub fn fix(&mut self, symbol: &str, value: usize) {
+        self.fixed.insert(symbol.to_string(), value);
     }
 
     /// The input of that name, when the caller gives it.

@@ -19,7 +19,8 @@ pub struct Job<'j> {
     pub class: &'static Class,
     /// What the caller asks.
     pub request: &'j Request,
-    weights: &'j Weights,
+    /// The checkpoint's weights as the class sees them.
+    pub weights: Weights,
     default_inputs: &'j [String],
     module: Module,
     entries: Vec<&'static str>,
@@ -30,7 +31,7 @@ impl<'j> Job<'j> {
         config: &'j ConfigFile,
         class: &'static Class,
         request: &'j Request,
-        weights: &'j Weights,
+        weights: Weights,
         default_inputs: &'j [String],
     ) -> Self {
         Job {
@@ -84,7 +85,7 @@ impl<'j> Job<'j> {
         };
         let mut graph = Graph::new(name);
         let mut cx = Cx::new(GraphBuilder::new(&mut graph, &mut self.module.weights), &call);
-        f(&mut cx, self.weights)?;
+        f(&mut cx, &self.weights)?;
         cx.finish(known)?;
         // Candidates that nobody selected leave dead nodes.
         let graph = graph.compacted().map_err(|e| RequestError::Signature {
@@ -102,6 +103,10 @@ impl<'j> Job<'j> {
                 name: entry.clone(),
                 known: self.entries.iter().map(ToString::to_string).collect(),
             }));
+        }
+        if self.request.entry.as_deref().is_some_and(|e| e != FORWARD) {
+            // One entry of several does not have all weights.
+            self.weights.leave("");
         }
         self.weights.finish(self.class.ignorable)?;
         self.module.metadata.push(("class".to_string(), self.class.name.to_string()));

@@ -1,13 +1,18 @@
 //! Hugging Face checkpoint folders: config, weights, shared blocks and one builder file an architecture.
 //! Nothing here knows ONNX files, kernels or the command line.
 
+pub mod beit;
 pub mod bert;
 pub mod blocks;
 pub mod config;
 pub mod cx;
+pub mod gpt2;
 pub mod job;
 pub mod registry;
 pub mod request;
+pub mod vision_encoder_decoder;
+pub mod vit;
+pub mod wav2vec2;
 pub mod weights;
 
 pub use config::ConfigFile;
@@ -34,7 +39,7 @@ pub fn build(folder: &Path, request: &Request) -> Result<Module, FrontendError> 
     let class = class_of(&config, request)?;
     let weights = Weights::new(Checkpoint::open(folder)?, class.name, class.base_prefix, class.is_base);
     let inputs = usual_inputs(folder, class)?;
-    let mut job = Job::new(&config, class, request, &weights, &inputs);
+    let mut job = Job::new(&config, class, request, weights, &inputs);
     (class.build)(&mut job)?;
     job.finish()
 }

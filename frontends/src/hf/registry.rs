@@ -1,9 +1,9 @@
 //! The table of classes: one line each. Help texts and docs/MODELS.md come from here; what a class computes belongs
 //! into its own file.
 
-use super::bert;
 use super::cx::Built;
 use super::job::Job;
+use super::{beit, bert, gpt2, vision_encoder_decoder as ved, vit, wav2vec2};
 
 /// A class of transformers that can be built.
 pub struct Class {
@@ -26,6 +26,12 @@ pub struct Class {
 }
 
 const TEXT: &[&str] = &["input_ids", "attention_mask", "token_type_ids"];
+
+const IMAGE: &[&str] = &["pixel_values"];
+
+const SOUND: &[&str] = &["input_values", "attention_mask"];
+const CAUSAL: &[&str] = &["input_ids", "attention_mask"];
+const CAPTION: &[&str] = &["pixel_values", "decoder_input_ids"];
 
 macro_rules! classes {
     ($( $name:ident: $model_type:literal, $prefix:literal, $base:literal, $inputs:expr, $usual:expr, $ignorable:expr, $build:path; )*) => {
@@ -50,6 +56,15 @@ classes! {
     BertForTokenClassification: "bert", "bert", false, bert::LABELLED, TEXT, bert::IGNORABLE, bert::token_classification;
     BertForQuestionAnswering: "bert", "bert", false, bert::SPANS, TEXT, bert::IGNORABLE, bert::question_answering;
     BertForMultipleChoice: "bert", "bert", false, bert::LABELLED, TEXT, bert::IGNORABLE, bert::multiple_choice;
+    BeitModel: "beit", "beit", true, beit::INPUTS, IMAGE, beit::IGNORABLE, beit::model;
+    BeitForImageClassification: "beit", "beit", false, beit::LABELLED, IMAGE, beit::IGNORABLE, beit::image_classification;
+    ViTModel: "vit", "vit", true, vit::INPUTS, IMAGE, vit::IGNORABLE, vit::model;
+    ViTForImageClassification: "vit", "vit", false, vit::LABELLED, IMAGE, vit::IGNORABLE, vit::image_classification;
+    Wav2Vec2Model: "wav2vec2", "wav2vec2", true, wav2vec2::INPUTS, SOUND, wav2vec2::IGNORABLE, wav2vec2::model;
+    Wav2Vec2ForCTC: "wav2vec2", "wav2vec2", false, wav2vec2::LABELLED, SOUND, wav2vec2::IGNORABLE, wav2vec2::ctc;
+    GPT2Model: "gpt2", "transformer", true, gpt2::INPUTS, CAUSAL, gpt2::IGNORABLE, gpt2::model;
+    GPT2LMHeadModel: "gpt2", "transformer", false, gpt2::LABELLED, CAUSAL, gpt2::IGNORABLE, gpt2::lm_head;
+    VisionEncoderDecoderModel: "vision-encoder-decoder", "", true, ved::INPUTS, CAPTION, ved::IGNORABLE, ved::model;
 }
 
 /// The class of that name.

@@ -2,41 +2,18 @@
 
 use crate::hf::config::Common;
 use crate::hf::cx::{Built, Cx};
-use frit_ir::op::{BinaryFn, GatherElements, UnaryFn};
+use frit_ir::op::{Reduction, SoftmaxCrossEntropyLoss, UnaryFn};
 use frit_ir::{DType, Dim, ValueId};
 
-/// torch.nn.CrossEntropyLoss of [..., classes] against class numbers [...]: the mean over labels other than `ignored`.
-pub fn cross_entropy(cx: &mut Cx<'_, '_>, logits: ValueId, labels: ValueId, ignored: IgnoredLabel) -> Built {
-    let logits = cx.rows(logits)?;
-    let labels = cx.flat(labels)?;
-    let ignored = match ignored {
-        IgnoredLabel::Number(n) => cx.b.scalar(DType::I64, n as f64)?,
-        IgnoredLabel::Value(v) => v,
-    };
-    let skipped = cx.b.binary(BinaryFn::Equal, labels, ignored)?;
-    let kept = cx.map(UnaryFn::Not, skipped)?;
-    let zero = cx.b.scalar(DType::I64, 0.0)?;
-    let safe = cx.choose(kept, labels, zero)?;
-    let safe = cx.unsqueeze(safe, 1)?;
-    let log = cx.log_softmax(logits)?;
-    let picked = cx.b.op(GatherElements { axis: 1 }, &[log, safe])?;
-    let picked = cx.flat(picked)?;
-    let nothing = cx.b.scalar(DType::F32, 0.0)?;
-    let picked = cx.choose(kept, picked, nothing)?;
-    let total = cx.sum(picked, &[0], false)?;
-    let kept = cx.b.cast(kept, DType::F32)?;
-    let count = cx.sum(kept, &[0], false)?;
-    let mean = cx.b.div(total, count)?;
-    cx.map(UnaryFn::Neg, mean)
-}
+/// The label that cross entropy leaves out, torch's default.
+pub const IGNORED: i64 = -100;
 
-/// The label that cross entropy leaves out.
-#[derive(Debug, Clone, Copy)]
-pub enum IgnoredLabel {
-    /// A number; -100 is torch's.
-    Number(i64),
-    /// A scalar of the graph.
-    Value(ValueId),
+/// torch.nn.CrossEntropyLoss of [..., classes] against class numbers [...]: the mean over labels other than
+/// [`IGNORED`].
+pub fn cross_entropy(cx: &mut Cx<'_, '_>, logits: ValueId, labels: ValueId) -> Built {
+    let (logits, labels) = (cx.rows(logits)?, cx.flat(labels)?);
+    let op = SoftmaxCrossEntropyLoss { ignore_index: IGNORED, reduction: Reduction::Mean };
+    Ok(cx.b.op(op, &[logits, labels])?)
 }
 
 /// Next-token loss: logits of each position against the label of the next one.
@@ -44,7 +21,7 @@ pub fn shifted_cross_entropy(cx: &mut Cx<'_, '_>, logits: ValueId, labels: Value
     let sequence = cx.extent(labels, 1)?;
     let logits = cx.slice(logits, 1, Dim::constant(0), sequence.add_const(-1)?)?;
     let labels = cx.slice(labels, 1, Dim::constant(1), sequence)?;
-    cross_entropy(cx, logits, labels, IgnoredLabel::Number(-100))
+    cross_entropy(cx, logits, labels)
 }
 
 /// torch.nn.MSELoss over all elements.
@@ -85,7 +62,7 @@ pub fn classification(
     let loss = match kind {
         "single_label_classification" => {
             let labels = cx.ids("labels", vec![batch.clone()], None)?;
-            cross_entropy(cx, logits, labels, IgnoredLabel::Number(-100))?
+            cross_entropy(cx, logits, labels)?
         }
         "regression" => {
             let shape = if count == 1 && spec.rank() != Some(2) { vec![batch.clone()] } else { whole };

@@ -49,7 +49,7 @@ pub fn causal(cx: &mut Cx<'_, '_>, queries: &Dim, past: &Dim) -> Built {
     Ok(cx.b.binary(BinaryFn::LessOrEqual, columns, rows)?)
 }
 
-/// The input `head_mask`, [heads] or [layers, heads], as a factor [1, heads, 1, 1] for each layer.
+/// A head mask among the inputs, [heads] or [layers, heads], as a factor [1, heads, 1, 1] for each layer.
 pub struct HeadMask {
     mask: Option<(ValueId, bool)>,
     heads: usize,
@@ -57,17 +57,12 @@ pub struct HeadMask {
 
 impl HeadMask {
     /// Takes the input where the caller gives it.
-    pub fn take(cx: &mut Cx<'_, '_>, layers: usize, heads: usize) -> Built<Self> {
-        let Some(spec) = cx.given("head_mask") else { return Ok(HeadMask { mask: None, heads }) };
+    pub fn take(cx: &mut Cx<'_, '_>, name: &str, layers: usize, heads: usize) -> Built<Self> {
+        let Some(spec) = cx.given(name) else { return Ok(HeadMask { mask: None, heads }) };
         let by_layer = spec.rank() != Some(1);
         let shape = if by_layer { vec![Dim::from(layers), Dim::from(heads)] } else { vec![Dim::from(heads)] };
-        let mask = cx.input("head_mask", DType::F32, shape, Some(frit_ir::InputDefault::Ones))?;
+        let mask = cx.input(name, DType::F32, shape, Some(frit_ir::InputDefault::Ones))?;
         Ok(HeadMask { mask: Some((mask, by_layer)), heads })
-    }
-
-    /// No mask.
-    pub fn none() -> Self {
-        HeadMask { mask: None, heads: 0 }
     }
 
     /// The factor of one layer.

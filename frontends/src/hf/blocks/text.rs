@@ -38,6 +38,18 @@ pub fn tokens(
     Ok(Tokens { embeds, batch, sequence })
 }
 
+/// Token numbers made in the graph, [batch, sequence], looked up.
+pub fn looked_up(
+    cx: &mut Cx<'_, '_>,
+    w: &WeightScope<'_>,
+    ids: ValueId,
+    rows: usize,
+    width: usize,
+) -> Built<Tokens> {
+    let (batch, sequence) = (cx.extent(ids, 0)?, cx.extent(ids, 1)?);
+    Ok(Tokens { embeds: lookup(cx, w, ids, rows, width)?, batch, sequence })
+}
+
 /// Rows of an embedding table.
 pub fn lookup(cx: &mut Cx<'_, '_>, w: &WeightScope<'_>, ids: ValueId, rows: usize, width: usize) -> Built {
     cx.within(w, |cx| {
@@ -46,18 +58,17 @@ pub fn lookup(cx: &mut Cx<'_, '_>, w: &WeightScope<'_>, ids: ValueId, rows: usiz
     })
 }
 
-/// Position numbers: the input `position_ids` ([batch, sequence], or one row for all), or `past`, `past` + 1, ...
+/// Position numbers: the input of that name ([batch, sequence], or one row for all), or `past`, `past` + 1, ...
 /// for every row ([1, sequence]).
-pub fn positions(cx: &mut Cx<'_, '_>, batch: &Dim, sequence: &Dim, past: &Dim) -> Built {
-    if !cx.has("position_ids") {
+pub fn positions(cx: &mut Cx<'_, '_>, name: &str, batch: &Dim, sequence: &Dim, past: &Dim) -> Built {
+    if !cx.has(name) {
         let row = cx.arange(past.clone(), past.add(sequence)?)?;
         return Ok(cx.b.reshape(row, &[Dim::constant(1), sequence.clone()])?);
     }
-    let one_row =
-        cx.given("position_ids").and_then(|s| s.shape.as_ref()).is_some_and(|s| s.first() == Some(&1));
+    let one_row = cx.given(name).and_then(|s| s.shape.as_ref()).is_some_and(|s| s.first() == Some(&1));
     let rows = if one_row { Dim::constant(1) } else { batch.clone() };
     let default = past.is(0).then_some(InputDefault::Arange);
-    cx.ids("position_ids", vec![rows, sequence.clone()], default)
+    cx.ids(name, vec![rows, sequence.clone()], default)
 }
 
 /// Key and value of one layer from earlier calls: [batch, heads, past, width] each.

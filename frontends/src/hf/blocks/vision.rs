@@ -1,10 +1,14 @@
 //! What models of images share: the input, patches, class tokens, positions on a grid. Layers do not belong here.
 
 use super::conv::Convolution;
-use crate::hf::config::Pair;
+use crate::error::ConfigError;
+use crate::hf::config::{Pair, counts};
 use crate::hf::cx::{Built, Cx};
 use crate::hf::weights::WeightScope;
 use frit_ir::{DType, Dim, Tensor, ValueId};
+
+/// More patches than any model takes: the bias of all pairs of tokens must stay within memory.
+pub const MAX_PATCHES: usize = 1 << 16;
 
 /// An image cut into patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,23 @@ impl PatchGrid {
     pub fn patches(self) -> usize {
         self.rows.saturating_mul(self.columns)
     }
+}
+
+/// Refuses images without a single patch, and absurd extents.
+pub fn check_sizes(image: Pair, patch: Pair) -> Result<(), ConfigError> {
+    for (axis, image, patch) in
+        [("height", image.height(), patch.height()), ("width", image.width(), patch.width())]
+    {
+        counts(&[("image_size", image), ("patch_size", patch)])?;
+        if patch > image {
+            let why = format!("{axis} {image} is less than that of a patch, {patch}");
+            return Err(ConfigError::invalid("image_size", why));
+        }
+    }
+    if PatchGrid::of((image.height(), image.width()), patch).patches() > MAX_PATCHES {
+        return Err(ConfigError::invalid("patch_size", "more than 65,536 patches in an image"));
+    }
+    Ok(())
 }
 
 /// Height and width of the images of a call: those of the tensor at hand, fixed dimensions, or the config's.

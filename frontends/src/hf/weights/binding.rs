@@ -28,6 +28,7 @@ pub struct Weights {
     base_prefix: &'static str,
     is_base: bool,
     prefixing: Prefixing,
+    aliases: Vec<(String, String)>,
     state: RefCell<State>,
 }
 
@@ -56,8 +57,28 @@ impl Weights {
             base_prefix,
             is_base,
             prefixing,
+            aliases: Vec::new(),
             state: RefCell::default(),
         }
+    }
+
+    /// Says that two names of the class are one tied weight: where the checkpoint has only one of them, it stands for
+    /// both. A second copy in the checkpoint is left alone.
+    pub fn tie(&mut self, name: &str, other: &str) {
+        self.aliases.push((name.to_string(), other.to_string()));
+        self.aliases.push((other.to_string(), name.to_string()));
+        for name in [name, other] {
+            let (stored, present) = self.locate_plain(name);
+            if present {
+                self.state.borrow_mut().used.insert(stored);
+            }
+        }
+    }
+
+    /// Leaves all weights whose names start so to another graph: nothing is checked about them.
+    pub fn leave(&self, prefix: &str) {
+        let mut state = self.state.borrow_mut();
+        state.used.extend(self.checkpoint.names().filter(|n| n.starts_with(prefix)).map(str::to_string));
     }
 
     /// The scope of the whole class.
@@ -70,8 +91,21 @@ impl Weights {
         if self.is_base { self.root() } else { self.root().sub(self.base_prefix) }
     }
 
-    /// The name that a weight of the class has in the checkpoint, legacy LayerNorm names included.
+    /// The name that a weight of the class has in the checkpoint, and whether it is there. Legacy LayerNorm names and
+    /// tied weights are followed.
     fn locate(&self, name: &str) -> (String, bool) {
+        let (stored, present) = self.locate_plain(name);
+        if present {
+            return (stored, true);
+        }
+        let other = self.aliases.iter().find(|(alias, _)| alias == name);
+        match other.map(|(_, other)| self.locate_plain(other)) {
+            Some((other, true)) => (other, true),
+            _ => (stored, false),
+        }
+    }
+
+    fn locate_plain(&self, name: &str) -> (String, bool) {
         let prefixed = match self.prefixing {
             Prefixing::Same => name.to_string(),
             Prefixing::Add => format!("{}.{name}", self.base_prefix),

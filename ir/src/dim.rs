@@ -26,7 +26,15 @@ pub enum DimError {
         /// Its value.
         value: i64,
     },
+    /// An expression grew beyond any use.
+    #[error("a dimension expression has more than {MAX_SIZE} parts or nests deeper than {MAX_DEPTH}")]
+    TooComplex,
 }
+
+/// An expression may have so many atoms and terms. The limits keep hostile text from taking all time and stack.
+const MAX_SIZE: usize = 2048;
+/// Quotients, minima and maxima may nest so deep.
+const MAX_DEPTH: usize = 64;
 
 type Result<T> = std::result::Result<T, DimError>;
 
@@ -99,6 +107,33 @@ impl Dim {
         Dim { terms: vec![(vec![(a, 1)], 1)] }
     }
 
+    /// A quotient or an extremum, unless it is too large.
+    fn compound(make: fn(Arc<Dim>, Arc<Dim>) -> Atom, a: &Dim, b: &Dim) -> Result<Dim> {
+        let (size, depth) = (a.extent().0 + b.extent().0, a.extent().1.max(b.extent().1));
+        if size >= MAX_SIZE || depth >= MAX_DEPTH {
+            return Err(DimError::TooComplex);
+        }
+        Ok(Self::atom(make(Arc::new(a.clone()), Arc::new(b.clone()))))
+    }
+
+    /// Number of parts, and how deep they nest.
+    fn extent(&self) -> (usize, usize) {
+        let mut total = (self.terms.len(), 0);
+        for (atom, e) in self.terms.iter().flat_map(|(m, _)| m) {
+            let (size, depth) = match atom {
+                Atom::Symbol(_) => (1, 0),
+                Atom::FloorDiv(a, b) | Atom::Max(a, b) | Atom::Min(a, b) => {
+                    let (a, b) = (a.extent(), b.extent());
+                    (a.0 + b.0, a.1.max(b.1) + 1)
+                }
+            };
+            // An exponent counts as often as it is printed.
+            let copies = usize::try_from(*e).unwrap_or(usize::MAX);
+            total = (total.0.saturating_add(size.saturating_mul(copies)), total.1.max(depth));
+        }
+        total
+    }
+
     /// The number, when there is no symbol in it.
     pub fn as_const(&self) -> Option<i64> {
         match self.terms.as_slice() {
@@ -160,7 +195,8 @@ impl Dim {
             }
         }
         out.retain(|(_, c)| *c != 0);
-        Ok(Dim { terms: out })
+        let out = Dim { terms: out };
+        if out.extent().0 > MAX_SIZE { Err(DimError::TooComplex) } else { Ok(out) }
     }
 
     /// Sum.
@@ -175,6 +211,9 @@ impl Dim {
 
     /// Product.
     pub fn mul(&self, other: &Dim) -> Result<Dim> {
+        if self.terms.len().saturating_mul(other.terms.len()) > MAX_SIZE {
+            return Err(DimError::TooComplex);
+        }
         let mut terms = Vec::with_capacity(self.terms.len() * other.terms.len());
         for (ma, ca) in &self.terms {
             for (mb, cb) in &other.terms {
@@ -247,7 +286,7 @@ impl Dim {
                 return whole.add(&Dim { terms: rest }.floor_div(by)?);
             }
         }
-        Ok(Self::atom(Atom::FloorDiv(Arc::new(self.clone()), Arc::new(by.clone()))))
+        Self::compound(Atom::FloorDiv, self, by)
     }
 
     /// Quotient rounded toward plus infinity.
@@ -279,7 +318,7 @@ impl Dim {
             return Ok(if first_wins(d) { self.clone() } else { other.clone() });
         }
         let (a, b) = if self <= other { (self, other) } else { (other, self) };
-        Ok(Self::atom(atom(Arc::new(a.clone()), Arc::new(b.clone()))))
+        Self::compound(atom, a, b)
     }
 
     /// True when both are equal for every value of the symbols, as far as normal forms can tell.
@@ -432,7 +471,7 @@ impl fmt::Display for Dim {
                     }
                     first = false;
                     match atom {
-                        Atom::Symbol(s) => f.write_str(s)?,
+                        Atom::Symbol(s) => write!(f, "{}", crate::name::Name(s))?,
                         Atom::Max(a, b) => write!(f, "max({a}, {b})")?,
                         Atom::Min(a, b) => write!(f, "min({a}, {b})")?,
                         Atom::FloorDiv(a, b) => {

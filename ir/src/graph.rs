@@ -46,7 +46,7 @@ pub enum ValueDef {
 }
 
 /// A value: its type and where it comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Value {
     /// Static type.
     pub ty: TensorType,
@@ -55,7 +55,7 @@ pub struct Value {
 }
 
 /// One application of an op.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The op with its attributes.
     pub op: Op,
@@ -89,7 +89,7 @@ impl InputDefault {
 }
 
 /// A graph input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// Name in the model's interface, as transformers' forward() has it.
     pub name: String,
@@ -100,7 +100,7 @@ pub struct Input {
 }
 
 /// A graph output.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// Name in the model's interface; members of tuples are dotted: `hidden_states.0`.
     pub name: String,
@@ -121,7 +121,7 @@ pub struct State {
 }
 
 /// One entry point of a model: inputs, nodes in SSA form, outputs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     /// Entry name: `forward`, `encoder`, `decoder_step`, ...
     pub name: String,
@@ -198,6 +198,11 @@ impl Graph {
     /// Live nodes in table order, which need not be a topological one.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().filter_map(|(i, n)| n.as_ref().map(|n| (NodeId::from_index(i), n)))
+    }
+
+    /// The handle that the next node added will have.
+    pub fn next_node(&self) -> NodeId {
+        NodeId::from_index(self.nodes.len())
     }
 
     /// Number of live nodes.

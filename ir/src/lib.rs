@@ -4,13 +4,19 @@
 pub mod binding;
 pub mod builder;
 pub mod dim;
+pub mod docs;
+pub mod dot;
 pub mod dtype;
 pub mod graph;
 pub mod interp;
 pub mod module;
+mod name;
 pub mod op;
+pub mod random;
 pub mod tensor;
+pub mod text;
 pub mod types;
+pub mod verify;
 
 pub use builder::{BuildError, GraphBuilder};
 pub use dim::{Bindings, Dim, DimError};

@@ -24,7 +24,7 @@ impl fmt::Debug for WeightId {
 }
 
 /// A named constant. A graph read from text has big weights without data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Weight {
     /// Unique name; the checkpoint's where it comes from one.
     pub name: String,
@@ -41,6 +41,13 @@ pub struct WeightTable {
     by_name: HashMap<String, WeightId>,
     /// Small constants by content, so that equal ones are one.
     small: HashMap<(crate::DType, Vec<usize>, Vec<u8>), WeightId>,
+}
+
+/// Equal names, types and numbers in the same order.
+impl PartialEq for WeightTable {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
 }
 
 /// Constants of at most this many elements print with their numbers and are shared by content.
@@ -126,7 +133,7 @@ impl WeightTable {
 }
 
 /// A model: graphs by entry name over one weight table, and facts about it for people and tools.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Module {
     /// Entry points; the first is the default.
     pub graphs: Vec<Graph>,

@@ -311,11 +311,16 @@ declare_single! {
 }
 
 impl Op {
-    /// Builds the op of that name; None when the table has no such name.
-    pub fn from_name(name: &str, attrs: &[(String, Attr)]) -> Option<Result<Op, AttrError>> {
+    /// The declaration of a name; None when the table has no such name.
+    pub fn declaration(name: &str) -> Option<&'static OpDecl> {
         use std::sync::OnceLock;
         static TABLE: OnceLock<std::collections::HashMap<&'static str, OpDecl>> = OnceLock::new();
         let table = TABLE.get_or_init(|| Op::declarations().into_iter().map(|d| (d.name, d)).collect());
-        table.get(name).map(|d| (d.build)(attrs))
+        table.get(name)
+    }
+
+    /// Builds the op of that name; None when the table has no such name.
+    pub fn from_name(name: &str, attrs: &[(String, Attr)]) -> Option<Result<Op, AttrError>> {
+        Op::declaration(name).map(|d| (d.build)(attrs))
     }
 }

@@ -70,7 +70,7 @@ impl HardSigmoid {
 }
 
 macro_rules! parametric {
-    ($($name:ident, $opset:literal, $ints:literal);* $(;)?) => {$(
+    ($($name:ident, $opset:literal);* $(;)?) => {$(
         impl OpDef for $name {
             fn operands(&self) -> &'static [Operand] {
                 X
@@ -79,11 +79,7 @@ macro_rules! parametric {
                 Onnx::Op(Self::NAME, $opset)
             }
             fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
-                let x = if $ints { cx.ty(0)? } else { cx.expect_float(0)? };
-                if x.dtype == DType::Bool {
-                    return Err(cx.reject(0, "a number type"));
-                }
-                Ok(vec![x.clone()])
+                Ok(vec![cx.expect_float(0)?.clone()])
             }
             fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
                 let (dtype, shape) = cx.output(0)?;
@@ -94,8 +90,39 @@ macro_rules! parametric {
     )*};
 }
 parametric! {
-    Clip, 13, true;
-    LeakyRelu, 16, false;
-    Elu, 6, false;
-    HardSigmoid, 6, false;
+    LeakyRelu, 16;
+    Elu, 6;
+    HardSigmoid, 6;
+}
+
+impl OpDef for Clip {
+    fn operands(&self) -> &'static [Operand] {
+        X
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("Clip", 13)
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        let x = cx.ty(0)?;
+        if x.dtype == DType::Bool {
+            return Err(cx.reject(0, "a number type"));
+        }
+        Ok(vec![x.clone()])
+    }
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        let x = cx.input(0)?;
+        let (dtype, shape) = cx.output(0)?;
+        if dtype.is_float() {
+            let v: Vec<f64> = x.to_f64_vec().into_iter().map(|x| self.apply(x)).collect();
+            return Ok(vec![Tensor::from_f64(dtype, shape, &v)?]);
+        }
+        // Integers are compared as integers, so that large ones stay exact.
+        let (min, max) = (self.min.map(|m| m.ceil() as i64), self.max.map(|m| m.floor() as i64));
+        let limit = |x: i64| {
+            let x = min.map_or(x, |m| x.max(m));
+            max.map_or(x, |m| x.min(m))
+        };
+        let v: Vec<i64> = x.to_i64_vec().into_iter().map(limit).collect();
+        Ok(vec![Tensor::from_i64(dtype, shape, &v)?])
+    }
 }

@@ -8,6 +8,7 @@ mod memory;
 mod model;
 pub mod plan;
 mod session;
+pub mod stepper;
 
 pub use error::{PlanError, RuntimeError};
 pub use model::{BackendKind, Engine, EngineOptions, Model};

@@ -222,6 +222,8 @@ pub fn load(engine: &Engine, path: &Path) -> std::result::Result<Loaded, Runtime
         .map_err(|e| reader.malformed("section `graphs`", graphs_at.start as u64, e.to_string()))?;
     let mut module = frit_ir::text::parse(text)
         .map_err(|e| reader.malformed("section `graphs`", graphs_at.start as u64, e.to_string()))?;
+    frit_ir::verify::verify(&module)
+        .map_err(|e| reader.malformed("section `graphs`", graphs_at.start as u64, e.to_string()))?;
     let find = |module: &frit_ir::Module, name: &str| -> Result<WeightId> {
         module.weights.find(name).ok_or_else(|| {
             reader.malformed(

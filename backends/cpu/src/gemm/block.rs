@@ -71,7 +71,7 @@ pub(crate) struct Product<'a, R: Right> {
     pub right: R,
     pub c: *mut f32,
     pub c_stride: usize,
-    pub epilogue: &'a Epilogue<'a>,
+    pub epilogue: Epilogue<'a>,
     /// First row of C in the bias by rows and the residuals (C itself begins at `c`).
     pub first_row: usize,
 }
@@ -194,7 +194,7 @@ impl<R: Right> Product<'_, R> {
     /// One micro-kernel call, and after the last K block the epilogue of its result.
     unsafe fn call(&self, part: &Part) {
         let (kernel, covered) = self.tiles.get(part.rows, part.columns);
-        let epilogue = self.epilogue;
+        let epilogue = &self.epilogue;
         // A bias by columns is where the sum starts, if nothing else is asked for and whole vectors are stored.
         let plain =
             epilogue.is_bias_only() && covered == part.columns && !matches!(epilogue.bias, Bias::Rows(_));

@@ -16,6 +16,8 @@ use std::ops::Range;
 const PACKED_LEFT: usize = 2 << 20;
 /// Elements of packed A that one block works with: half of a second-level cache.
 const NEAR_LEFT: usize = 128 * 1024;
+/// Rows of a block that packs its own columns.
+const MANY_ROWS: usize = 512;
 /// Floating-point operations a nanosecond that costs are reckoned with.
 const FLOP_PER_NS: u64 = 60;
 
@@ -119,7 +121,7 @@ fn shared_left<R: Right>(
             right,
             c: c.ptr().wrapping_add(range.start * c_stride),
             c_stride,
-            epilogue,
+            epilogue: *epilogue,
             first_row: range.start,
         };
         if a.rows == 1 && a.col_stride == 1 {
@@ -176,19 +178,25 @@ fn grid<R: Right>(product: &Product<'_, R>) {
 }
 
 /// How C is cut into blocks, those of a row of blocks one after the other.
-struct Cut {
+pub(crate) struct Cut {
     tiles: usize,
     tile_groups: usize,
     panels: usize,
     panel_groups: usize,
-    cost_ns: u64,
+    /// Rough time of one block.
+    pub cost_ns: u64,
 }
 
 impl Cut {
-    fn new<R: Right>(product: &Product<'_, R>, batches: usize) -> Cut {
+    /// The cut for one of `batches` products that are computed in the same parallel loop.
+    pub fn new<R: Right>(product: &Product<'_, R>, batches: usize) -> Cut {
         let (rows, panels) = (product.rows, product.panels());
         let row_count = rows.start(rows.count());
-        let near = (NEAR_LEFT / product.k.clamp(1, product.k_block)).max(product.tiles.max_rows());
+        // Where a block packs its own columns, more rows share that work, and A streams past them.
+        let near = match product.right.packs() {
+            true => MANY_ROWS,
+            false => (NEAR_LEFT / product.k.clamp(1, product.k_block.max(1))).max(product.tiles.max_rows()),
+        };
         let tile_groups = row_count.div_ceil(near).min(rows.count()).max(1);
         let group_rows = row_count.div_ceil(tile_groups);
         let at_once = product.panels_at_once(group_rows);
@@ -206,11 +214,13 @@ impl Cut {
         Cut { tiles: rows.count(), tile_groups, panels, panel_groups, cost_ns: flops / FLOP_PER_NS / blocks }
     }
 
-    fn blocks(&self) -> usize {
+    /// Number of blocks.
+    pub fn blocks(&self) -> usize {
         self.tile_groups * self.panel_groups
     }
 
-    fn block(&self, index: usize) -> (Range<usize>, Range<usize>) {
+    /// Row tiles and panels of one block.
+    pub fn block(&self, index: usize) -> (Range<usize>, Range<usize>) {
         let (row, column) = (index / self.panel_groups, index % self.panel_groups);
         (split(self.tiles, self.tile_groups, row), split(self.panels, self.panel_groups, column))
     }
@@ -278,7 +288,7 @@ pub fn gemm_batched(
         right,
         c: c.ptr().wrapping_add(index * batch.c_stride),
         c_stride,
-        epilogue,
+        epilogue: *epilogue,
         first_row: 0,
     };
     let right = |offset: usize| {

@@ -29,10 +29,12 @@ pub use drive::{Batch, gemm, gemm_batched, gemm_packed};
 pub use epilogue::{Activation, Bias, Epilogue, Residual};
 pub use layout::{PACK_ALIGN, PackedLayout, Side};
 
-pub(crate) use block::{Product, Ready, Right};
+pub(crate) use block::{Product, Right};
+pub(crate) use drive::{Cut, k_block};
+pub(crate) use epilogue::Finish;
 pub(crate) use layout::RowTiles;
-pub(crate) use pack::Lanes;
-pub(crate) use tile::{Tiles, panel_width, tile_rows};
+use pack::Lanes;
+pub(crate) use tile::{Tiles, panel_width};
 
 use frit_ir::DType;
 

@@ -1,0 +1,246 @@
+//! Convolution as ONNX Conv (opsets 1 to 22) in f32, one to three spatial axes, with its epilogue.
+//!
+//! ```text
+//! compile time   let spec = ConvSpec::new(&ConvSizes { .. })?;                     // any batch and extent
+//!                let form = WeightForm::new(level, &spec);                         // store form.tag()
+//!                pack_weight(&form, &w, &mut bytes)?;                              // form.bytes() of them
+//! run time       let form = WeightForm::parse(tag, &spec)?;
+//!                conv(isa, &spec, &x, &ConvWeight::new(form, bytes)?, &mut y, &Epilogue { bias: Bias::Rows(b), .. })?;
+//! ```
+//! The form depends on channels, groups and kernel only, not on batch, extents, strides or pads. The
+//! epilogue is that of `gemm`: the bias has one value an output channel, a residual has the output's shape
+//! and `stride` equal to the output's pixels.
+//!
+//! Three ways, chosen by shape: `im2col` (a product of weight tiles with columns gathered panel by panel, never
+//! the whole matrix), `sliding` (long 1-D kernels of stride 1: columns read in place) and `depthwise`.
+//! Channels-last 1-D convolutions need nothing from here: see `crate::gemm`.
+
+mod depthwise;
+mod im2col;
+mod sliding;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub use spec::{ConvSizes, ConvSpec};
+
+use crate::gemm::{Bias, Epilogue, GemmError, Matrix, PackedLayout, Residual, Side, pack};
+use crate::isa::{Isa, Level};
+use crate::threads::SharedMut;
+use frit_ir::DType;
+
+/// Why a convolution was refused; nothing has been written then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvError {
+    /// Channels that the groups do not divide.
+    #[error("{groups} groups do not divide {in_channels} input and {out_channels} output channels")]
+    Groups {
+        /// Groups asked for.
+        groups: usize,
+        /// Channels of the input.
+        in_channels: usize,
+        /// Channels of the output.
+        out_channels: usize,
+    },
+    /// An attribute with the wrong number of spatial axes.
+    #[error("{what}: expected {expected} spatial axes (1 to 3), found {found}")]
+    Rank {
+        /// Which attribute.
+        what: &'static str,
+        /// Axes of the input.
+        expected: usize,
+        /// Axes of the attribute.
+        found: usize,
+    },
+    /// A kernel extent, stride or dilation of zero.
+    #[error("kernel, stride or dilation of spatial axis {axis} is zero")]
+    Zero {
+        /// Which axis.
+        axis: usize,
+    },
+    /// Sizes whose product does not fit the address space.
+    #[error("the sizes of a convolution overflow the address space")]
+    Overflow,
+    /// A buffer of another length than the sizes say.
+    #[error("{what}: expected {expected} elements, found {found}")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// Elements that the sizes ask for.
+        expected: usize,
+        /// Elements there.
+        found: usize,
+    },
+    /// A weight packed for other channels or another kernel.
+    #[error("the packed weight was made for another convolution")]
+    Weight,
+    /// Packed data that does not fit its layout.
+    #[error(transparent)]
+    Packed(#[from] GemmError),
+}
+
+/// How the weight of a convolution is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WeightForm {
+    groups: usize,
+    /// The layout of each group's `[out, in x kernel]` matrix; none where it is used as it is.
+    layout: Option<PackedLayout>,
+    len: usize,
+}
+
+impl WeightForm {
+    /// The form for this level.
+    pub fn new(level: Level, spec: &ConvSpec) -> WeightForm {
+        let layout = PackedLayout::rows(level, DType::F32, spec.group_out, spec.sum_len());
+        WeightForm {
+            groups: spec.groups,
+            layout: (!spec.is_depthwise()).then_some(layout),
+            len: spec.weight_len(),
+        }
+    }
+
+    /// What an artifact stores beside the shape: `f32-mr14` and the like, or `f32-plain`.
+    pub fn tag(&self) -> String {
+        self.layout.map_or_else(|| "f32-plain".to_owned(), |layout| layout.tag())
+    }
+
+    /// The form of that tag for this convolution.
+    pub fn parse(tag: &str, spec: &ConvSpec) -> Result<WeightForm, ConvError> {
+        let layout = match tag {
+            "f32-plain" => None,
+            _ => Some(PackedLayout::parse(tag, spec.sum_len(), spec.group_out)?),
+        };
+        let suits = layout.is_none_or(|layout| layout.side == Side::Rows && layout.dtype == DType::F32);
+        if !suits || layout.is_none() != spec.is_depthwise() {
+            return Err(GemmError::Tag { tag: tag.to_owned() }.into());
+        }
+        Ok(WeightForm { groups: spec.groups, layout, len: spec.weight_len() })
+    }
+
+    /// Bytes of the stored weight: no padding in any form.
+    pub fn bytes(&self) -> usize {
+        self.len * 4
+    }
+}
+
+/// Stores the weight `[out_channels, in_channels / groups, kernel]` in this form; `out` has
+/// [`WeightForm::bytes`] bytes, aligned for f32.
+pub fn pack_weight(form: &WeightForm, weight: &[f32], out: &mut [u8]) -> Result<(), ConvError> {
+    expect("weight", form.len, weight.len())?;
+    expect("packed weight, in bytes", form.bytes(), out.len())?;
+    let Some(layout) = form.layout else {
+        out.copy_from_slice(bytemuck::cast_slice(weight));
+        return Ok(());
+    };
+    let group = (layout.len * layout.k).max(1);
+    for (weight, out) in weight.chunks_exact(group).zip(out.chunks_exact_mut(group * 4)) {
+        pack(&layout, &Matrix::row_major(weight, layout.len, layout.k), out)?;
+    }
+    Ok(())
+}
+
+/// A stored weight: a form, and bytes that were checked against it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvWeight<'a> {
+    form: WeightForm,
+    data: &'a [f32],
+}
+
+impl<'a> ConvWeight<'a> {
+    /// Checks length and alignment.
+    pub fn new(form: WeightForm, bytes: &'a [u8]) -> Result<ConvWeight<'a>, ConvError> {
+        expect("packed weight, in bytes", form.bytes(), bytes.len())?;
+        let data = bytemuck::try_cast_slice(bytes).map_err(|_| GemmError::Align { dtype: DType::F32 })?;
+        Ok(ConvWeight { form, data })
+    }
+}
+
+/// y = epilogue(conv(x, weight)).
+pub fn conv(
+    isa: Isa,
+    spec: &ConvSpec,
+    x: &[f32],
+    weight: &ConvWeight<'_>,
+    y: &mut [f32],
+    epilogue: &Epilogue<'_>,
+) -> Result<(), ConvError> {
+    expect("input", spec.input_len(), x.len())?;
+    expect("output", spec.output_len(), y.len())?;
+    let expected = WeightForm { layout: weight.form.layout, ..WeightForm::new(isa.level(), spec) };
+    let fits = |layout: PackedLayout| layout.k == spec.sum_len() && layout.len == spec.group_out;
+    if weight.form != expected
+        || weight.form.layout.is_none() != spec.is_depthwise()
+        || !weight.form.layout.is_none_or(fits)
+    {
+        return Err(ConvError::Weight);
+    }
+    match epilogue.bias {
+        Bias::None => {}
+        Bias::Rows(bias) => expect("bias", spec.out_channels(), bias.len())?,
+        Bias::Columns(bias) => expect("bias by columns", 0, bias.len().max(1))?,
+    }
+    for residual in [epilogue.residual_before, epilogue.residual_after].into_iter().flatten() {
+        if let Residual::From { data, stride } = residual {
+            expect("residual", spec.output_len(), data.len())?;
+            expect("stride of the residual", spec.pixels_out(), stride)?;
+        }
+    }
+    if y.is_empty() {
+        return Ok(());
+    }
+    let call = Call { isa, spec, x, weight: weight.data, y: SharedMut::new(y), epilogue };
+    match weight.form.layout {
+        None => depthwise::run(&call),
+        Some(layout) if spec.is_sliding() => sliding::run(&call, &layout),
+        Some(layout) => im2col::run(&call, &layout),
+    }
+    Ok(())
+}
+
+/// A checked call, as the three ways see it.
+struct Call<'a> {
+    isa: Isa,
+    spec: &'a ConvSpec,
+    x: &'a [f32],
+    weight: &'a [f32],
+    y: SharedMut<f32>,
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// The epilogue of the channels from `channel` on of image `image`.
+    fn epilogue_from(&self, image: usize, channel: usize, channels: usize) -> Epilogue<'a> {
+        let pixels = self.spec.pixels_out();
+        let residual = |residual: Option<Residual<'a>>| match residual {
+            Some(Residual::From { data, stride }) => {
+                let first = (image * self.spec.out_channels() + channel) * pixels;
+                Some(Residual::From { data: data.get(first..).unwrap_or_default(), stride })
+            }
+            other => other,
+        };
+        Epilogue {
+            bias: match self.epilogue.bias {
+                Bias::Rows(bias) => Bias::Rows(bias.get(channel..channel + channels).unwrap_or_default()),
+                _ => Bias::None,
+            },
+            residual_before: residual(self.epilogue.residual_before),
+            residual_after: residual(self.epilogue.residual_after),
+            ..*self.epilogue
+        }
+    }
+
+    /// Where channel `channel` of image `image` begins in the output.
+    fn output_at(&self, image: usize, channel: usize) -> *mut f32 {
+        self.y.ptr().wrapping_add((image * self.spec.out_channels() + channel) * self.spec.pixels_out())
+    }
+
+    /// Where the input channels of group `group` of image `image` begin.
+    fn input_at(&self, image: usize, group: usize) -> *const f32 {
+        let channel = (image * self.spec.groups + group) * self.spec.group_in;
+        self.x.as_ptr().wrapping_add(channel * self.spec.pixels_in())
+    }
+}
+
+fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), ConvError> {
+    if expected == found { Ok(()) } else { Err(ConvError::Length { what, expected, found }) }
+}

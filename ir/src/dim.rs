@@ -3,7 +3,9 @@
 //! A [`Dim`] is a polynomial with integer coefficients over atoms: symbols, floor quotients, minima and maxima.
 //! Polynomials are kept in a normal form, so equal polynomials are structurally equal; [`Dim::same`] decides more.
 
-use std::fmt;
+mod eval;
+mod print;
+
 use std::sync::Arc;
 
 /// Why a dimension could not be computed.
@@ -361,80 +363,6 @@ impl Dim {
         }
         Ok(sum)
     }
-
-    /// The value under bindings; may be negative.
-    pub fn eval(&self, bindings: &Bindings) -> Result<i64> {
-        let mut sum = 0i64;
-        for (m, c) in &self.terms {
-            let mut product = *c;
-            for (atom, e) in m {
-                let v = match atom {
-                    Atom::Symbol(s) => bindings.get(s).ok_or_else(|| DimError::Unbound(s.to_string()))?,
-                    Atom::FloorDiv(a, b) => {
-                        let d = b.eval(bindings)?;
-                        if d == 0 {
-                            return Err(DimError::DivisionByZero(a.to_string()));
-                        }
-                        floor_div_i64(a.eval(bindings)?, d)?
-                    }
-                    Atom::Max(a, b) => a.eval(bindings)?.max(b.eval(bindings)?),
-                    Atom::Min(a, b) => a.eval(bindings)?.min(b.eval(bindings)?),
-                };
-                for _ in 0..*e {
-                    product = product.checked_mul(v).ok_or(DimError::Overflow)?;
-                }
-            }
-            sum = sum.checked_add(product).ok_or(DimError::Overflow)?;
-        }
-        Ok(sum)
-    }
-
-    /// The value under bindings as an extent.
-    pub fn eval_extent(&self, bindings: &Bindings) -> Result<usize> {
-        let value = self.eval(bindings)?;
-        usize::try_from(value).map_err(|_| DimError::Negative { expr: self.to_string(), value })
-    }
-
-    /// Replaces symbols by expressions; those for which `with` gives None stay.
-    pub fn substitute(&self, with: &dyn Fn(&str) -> Option<Dim>) -> Result<Dim> {
-        let mut sum = Dim::default();
-        for (m, c) in &self.terms {
-            let mut product = Dim::constant(*c);
-            for (atom, e) in m {
-                let factor = match atom {
-                    Atom::Symbol(s) => with(s).unwrap_or_else(|| Self::atom(atom.clone())),
-                    Atom::FloorDiv(a, b) => a.substitute(with)?.floor_div(&b.substitute(with)?)?,
-                    Atom::Max(a, b) => a.substitute(with)?.maximum(&b.substitute(with)?)?,
-                    Atom::Min(a, b) => a.substitute(with)?.minimum(&b.substitute(with)?)?,
-                };
-                for _ in 0..*e {
-                    product = product.mul(&factor)?;
-                }
-            }
-            sum = sum.add(&product)?;
-        }
-        Ok(sum)
-    }
-
-    /// Solves `self == value` for the one symbol that `bindings` lacks, when it occurs linearly on its own.
-    /// Gives None when there is no such symbol or the equation has no integer solution.
-    pub fn solve(&self, value: i64, bindings: &Bindings) -> Option<(Arc<str>, i64)> {
-        let mut unknown = None;
-        let mut known = 0i64;
-        for (m, c) in &self.terms {
-            let term = Dim { terms: vec![(m.clone(), *c)] };
-            match term.eval(bindings) {
-                Ok(v) => known = known.checked_add(v)?,
-                Err(_) => match m.as_slice() {
-                    [(Atom::Symbol(s), 1)] if unknown.is_none() => unknown = Some((s.clone(), *c)),
-                    _ => return None,
-                },
-            }
-        }
-        let (symbol, c) = unknown?;
-        let rest = value.checked_sub(known)?;
-        (rest.checked_rem(c)? == 0).then(|| (symbol, rest / c))
-    }
 }
 
 fn floor_div_i64(a: i64, b: i64) -> Result<i64> {
@@ -442,119 +370,5 @@ fn floor_div_i64(a: i64, b: i64) -> Result<i64> {
     Ok(if a % b != 0 && ((a < 0) != (b < 0)) { q - 1 } else { q })
 }
 
-impl fmt::Display for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.terms.is_empty() {
-            return f.write_str("0");
-        }
-        // The constant sorts first; people write it last.
-        let ordered =
-            self.terms.iter().filter(|t| !t.0.is_empty()).chain(self.terms.iter().filter(|t| t.0.is_empty()));
-        for (i, (m, c)) in ordered.enumerate() {
-            match (i, *c < 0) {
-                (0, true) => f.write_str("-")?,
-                (0, false) => {}
-                (_, true) => f.write_str(" - ")?,
-                (_, false) => f.write_str(" + ")?,
-            }
-            let magnitude = c.unsigned_abs();
-            let mut first = true;
-            if m.is_empty() || magnitude != 1 {
-                write!(f, "{magnitude}")?;
-                first = false;
-            }
-            let count: u32 = m.iter().map(|(_, e)| *e).sum();
-            for (atom, e) in m {
-                for _ in 0..*e {
-                    if !first {
-                        f.write_str(" * ")?;
-                    }
-                    first = false;
-                    match atom {
-                        Atom::Symbol(s) => write!(f, "{}", crate::name::Name(s))?,
-                        Atom::Max(a, b) => write!(f, "max({a}, {b})")?,
-                        Atom::Min(a, b) => write!(f, "min({a}, {b})")?,
-                        Atom::FloorDiv(a, b) => {
-                            let alone = count == 1 && magnitude == 1 && *c > 0;
-                            if !alone {
-                                f.write_str("(")?;
-                            }
-                            write_factor(f, a)?;
-                            f.write_str(" / ")?;
-                            write_factor(f, b)?;
-                            if !alone {
-                                f.write_str(")")?;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn write_factor(f: &mut fmt::Formatter<'_>, d: &Dim) -> fmt::Result {
-    match (d.as_symbol(), d.as_fixed()) {
-        (None, None) => write!(f, "({d})"),
-        _ => write!(f, "{d}"),
-    }
-}
-
-impl fmt::Debug for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn c(n: i64) -> Dim {
-        Dim::constant(n)
-    }
-
-    #[test]
-    fn convolution_lengths_print_as_people_write_them() {
-        let s = Dim::symbol("samples");
-        let out = s.add_const(-10).unwrap().floor_div(&c(5)).unwrap().add_const(1).unwrap();
-        assert_eq!(out.to_string(), "(samples - 10) / 5 + 1");
-        let mut b = Bindings::new();
-        b.set("samples", 1600);
-        assert_eq!(out.eval_extent(&b).unwrap(), 319);
-        b.set("samples", 3);
-        assert!(matches!(out.eval_extent(&b), Err(DimError::Negative { .. }) | Ok(_)));
-    }
-
-    #[test]
-    fn normal_forms_decide_equality() {
-        let (a, b) = (Dim::symbol("a"), Dim::symbol("b"));
-        let left = a.add(&b).unwrap().mul(&a.sub(&b).unwrap()).unwrap();
-        let right = a.mul(&a).unwrap().sub(&b.mul(&b).unwrap()).unwrap();
-        assert_eq!(left, right);
-        let x = a.add_const(-10).unwrap().floor_div(&c(5)).unwrap().add_const(1).unwrap();
-        let y = a.floor_div(&c(5)).unwrap().add_const(-1).unwrap();
-        assert!(x != y && x.same(&y));
-        assert_eq!(
-            a.mul(&b).unwrap().mul_const(6).unwrap().exact_div(&b.mul_const(2).unwrap()),
-            a.mul_const(3).ok()
-        );
-    }
-
-    #[test]
-    fn solving_finds_the_one_unknown() {
-        let d = Dim::symbol("past").add(&Dim::symbol("sequence")).unwrap();
-        let mut b = Bindings::new();
-        b.set("sequence", 3);
-        assert_eq!(d.solve(10, &b), Some((Arc::from("past"), 7)));
-    }
-
-    #[test]
-    fn overflow_is_an_error() {
-        let big = c(i64::MAX);
-        assert_eq!(big.add_const(1), Err(DimError::Overflow));
-        assert_eq!(big.mul(&big), Err(DimError::Overflow));
-        assert_eq!(c(i64::MIN).floor_div(&c(-1)), Err(DimError::Overflow));
-    }
-}
+mod tests;

@@ -1,10 +1,13 @@
 //! The graph: values and nodes in SSA form under u32 handles. Weights' data and ops' meaning do not belong here.
 
+mod order;
+
+pub use order::CycleError;
+
 use crate::dim::Dim;
 use crate::module::WeightId;
 use crate::op::Op;
 use crate::types::TensorType;
-use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -134,18 +137,6 @@ pub struct Graph {
     values: Vec<Value>,
     nodes: Vec<Option<Node>>,
     weights: HashMap<WeightId, ValueId>,
-}
-
-/// A graph whose nodes depend on each other in a circle.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("graph `{graph}` has a cycle through {node} ({label})")]
-pub struct CycleError {
-    /// Graph name.
-    pub graph: String,
-    /// A node on the cycle.
-    pub node: NodeId,
-    /// Its label.
-    pub label: String,
 }
 
 impl Graph {
@@ -318,115 +309,6 @@ impl Graph {
             }
         }
         users
-    }
-
-    /// The dependency graph as petgraph has it: an edge from each producer to each user.
-    pub fn dependencies(&self) -> DiGraph<NodeId, ValueId> {
-        let mut g = DiGraph::new();
-        let mut at: HashMap<NodeId, NodeIndex> = HashMap::new();
-        // petgraph's toposort finishes late-added roots first; adding in reverse keeps program order.
-        let ids: Vec<NodeId> = self.nodes().map(|(id, _)| id).collect();
-        for id in ids.into_iter().rev() {
-            at.insert(id, g.add_node(id));
-        }
-        for (id, n) in self.nodes() {
-            for v in n.inputs.iter().flatten() {
-                if let (Some((p, _)), Some(&to)) = (self.producer(*v), at.get(&id)) {
-                    if let Some(&from) = at.get(&p) {
-                        g.add_edge(from, to, *v);
-                    }
-                }
-            }
-        }
-        g
-    }
-
-    /// Live nodes so that producers come before users; deterministic.
-    pub fn topological_order(&self) -> Result<Vec<NodeId>, CycleError> {
-        // Insertion order usually is one already, and then it reads best.
-        let mut seen = vec![false; self.nodes.len()];
-        let mut ordered = true;
-        'check: for (id, n) in self.nodes() {
-            for v in n.inputs.iter().flatten() {
-                if let Some(ValueDef::Node(p, _)) = self.def(*v) {
-                    if !seen.get(p.index()).copied().unwrap_or(true) {
-                        ordered = false;
-                        break 'check;
-                    }
-                }
-            }
-            if let Some(s) = seen.get_mut(id.index()) {
-                *s = true;
-            }
-        }
-        if ordered {
-            return Ok(self.nodes().map(|(id, _)| id).collect());
-        }
-        let g = self.dependencies();
-        match petgraph::algo::toposort(&g, None) {
-            Ok(order) => Ok(order.into_iter().filter_map(|i| g.node_weight(i).copied()).collect()),
-            Err(cycle) => {
-                let node = g.node_weight(cycle.node_id()).copied().unwrap_or(NodeId(0));
-                let label = self.node(node).map(|n| n.label.clone()).unwrap_or_default();
-                Err(CycleError { graph: self.name.clone(), node, label })
-            }
-        }
-    }
-
-    /// Nodes that some output depends on.
-    pub fn live_nodes(&self) -> Vec<bool> {
-        let mut live = vec![false; self.nodes.len()];
-        let mut stack: Vec<ValueId> = self.outputs.iter().map(|o| o.value).collect();
-        while let Some(v) = stack.pop() {
-            if let Some((id, node)) = self.producer(v) {
-                if let Some(l) = live.get_mut(id.index()) {
-                    if !*l {
-                        *l = true;
-                        stack.extend(node.inputs.iter().flatten());
-                    }
-                }
-            }
-        }
-        live
-    }
-
-    /// The same graph without dead nodes and values, renumbered in topological order. Inputs stay, used or not.
-    pub fn compacted(&self) -> Result<Graph, CycleError> {
-        let live = self.live_nodes();
-        let mut out = Graph::new(&self.name);
-        out.states = self.states.clone();
-        let mut map: HashMap<ValueId, ValueId> = HashMap::new();
-        for i in &self.inputs {
-            if let Some(ty) = self.ty(i.value) {
-                map.insert(i.value, out.add_input(&i.name, ty.clone(), i.default));
-            }
-        }
-        let carry = |v: ValueId, out: &mut Graph, map: &mut HashMap<ValueId, ValueId>| -> Option<ValueId> {
-            if let Some(m) = map.get(&v) {
-                return Some(*m);
-            }
-            let w = self.weight_of(v)?;
-            let m = out.weight_value(w, self.ty(v)?);
-            map.insert(v, m);
-            Some(m)
-        };
-        for id in self.topological_order()? {
-            if !live.get(id.index()).copied().unwrap_or(false) {
-                continue;
-            }
-            let Some(node) = self.node(id) else { continue };
-            let inputs = node.inputs.iter().map(|v| v.and_then(|v| carry(v, &mut out, &mut map))).collect();
-            let types = node.outputs.iter().filter_map(|v| self.ty(*v).cloned()).collect();
-            let new = out.add_node(node.op.clone(), inputs, types, &node.label);
-            let new_outputs = out.node(new).map(|n| n.outputs.clone()).unwrap_or_default();
-            map.extend(node.outputs.iter().copied().zip(new_outputs));
-        }
-        for o in &self.outputs {
-            if let Some(v) = carry(o.value, &mut out, &mut map) {
-                out.add_output(&o.name, v);
-            }
-        }
-        Ok(out)
     }
 
     /// Every dimension symbol in the types of the inputs, in alphabetical order.

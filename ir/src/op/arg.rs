@@ -132,7 +132,7 @@ impl OpDef for CumSum {
             Tensor::from_f64(dtype, shape, &sums)?
         } else {
             let v = x.to_i64_vec();
-            let sums = self.scan(shape, axis, &v, |a, b| i64::wrapping_add(a, b));
+            let sums = self.scan(shape, axis, &v, i64::wrapping_add);
             Tensor::from_i64(dtype, shape, &sums)?
         };
         Ok(vec![out])

@@ -103,7 +103,7 @@ fn log_add(a: f64, b: f64) -> f64 {
 /// The forward algorithm over the target with a blank before, between and after its symbols.
 fn log_likelihood(target: &[usize], blank: usize, frames: usize, score: impl Fn(usize, usize) -> f64) -> f64 {
     let states = 2 * target.len() + 1;
-    let class = |s: usize| if s % 2 == 0 { blank } else { at(target, s / 2) };
+    let class = |s: usize| if s.is_multiple_of(2) { blank } else { at(target, s / 2) };
     // Before the first frame all weight stands before the first state.
     let mut alpha = vec![f64::NEG_INFINITY; states];
     for t in 0..frames {

@@ -83,3 +83,26 @@ pub fn filled(dtype: DType, shape: &[usize], value: f64) -> Result<Tensor, Tenso
 pub fn at<T: Copy + Default>(v: &[T], i: usize) -> T {
     v.get(i).copied().unwrap_or_default()
 }
+
+/// For each element of `to` in order, the index of the element of `from` that broadcasts there.
+pub fn broadcast_indices(from: &[usize], to: &[usize]) -> impl Iterator<Item = usize> {
+    let pad = to.len().saturating_sub(from.len());
+    let mut strides = vec![0usize; to.len()];
+    let mut step = 1usize;
+    for (i, &d) in from.iter().enumerate().rev() {
+        if let Some(s) = strides.get_mut(i + pad) {
+            *s = if d == 1 { 0 } else { step };
+        }
+        step = step.saturating_mul(d);
+    }
+    let to = to.to_vec();
+    let count: usize = to.iter().product();
+    (0..count).map(move |mut n| {
+        let mut index = 0;
+        for (&d, &s) in to.iter().zip(&strides).rev() {
+            index += (n % d) * s;
+            n /= d;
+        }
+        index
+    })
+}

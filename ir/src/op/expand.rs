@@ -1,7 +1,6 @@
 //! Ops that repeat or surround a tensor's elements: expand, tile, pad.
 
 use super::elements::{at, fill_bytes, flat, move_elements, strides};
-use super::elementwise::broadcast_indices;
 use super::*;
 use crate::dim::Dim;
 use crate::types::same_shape;

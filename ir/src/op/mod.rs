@@ -23,6 +23,8 @@ mod parametric;
 mod pool;
 mod reduce;
 mod rotary;
+pub mod scalar;
+mod select;
 mod slicing;
 mod softmax;
 mod window;
@@ -34,10 +36,8 @@ pub use attr::{Attr, AttrError, AttrSpec, AttrValue, Attributes, NamedAttr};
 pub use conv::{Conv, ConvTranspose};
 pub use ctc::CTCLoss;
 pub use cx::{Eval, Infer, OpError};
-pub use elementwise::{
-    Binary, BinaryFn, Cast, Unary, UnaryFn, Where, broadcast_indices, erf, float_binary, float_unary,
-    int_binary,
-};
+pub use elements::broadcast_indices;
+pub use elementwise::{Binary, BinaryFn, Unary, UnaryFn};
 pub use expand::{Expand, Pad, PadMode, Tile};
 pub use fused::{FusedConv, FusedMatMul};
 pub use gather::{Gather, GatherElements};
@@ -52,6 +52,8 @@ pub use parametric::{Clip, Elu, HardSigmoid, LeakyRelu};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
 pub use reduce::{Reduce, ReduceFn};
 pub use rotary::RotaryEmbedding;
+pub use scalar::{erf, float_binary, float_unary, int_binary};
+pub use select::{Cast, Where};
 pub use slicing::{Concat, Slice, Split};
 pub use softmax::{LogSoftmax, Softmax};
 

@@ -37,7 +37,7 @@ fn random_node(b: &mut GraphBuilder<'_>, values: &mut Vec<ValueId>, r: &mut Stre
         5 => {
             b.op(Attention { q_heads: 4, kv_heads: 2, scale: 0.5, causal: true }, &[x, y, x]).or_else(|_| {
                 b.op(
-                    Attention { q_heads: 4, kv_heads: 4, scale: 0.5, causal: values.len() % 2 == 0 },
+                    Attention { q_heads: 4, kv_heads: 4, scale: 0.5, causal: values.len().is_multiple_of(2) },
                     &[x, y, x],
                 )
             })

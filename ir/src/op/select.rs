@@ -1,0 +1,66 @@
+//! Elementwise choice and conversion. Functions of numbers are in `elementwise.rs`.
+
+use super::elements::{at, broadcast_indices};
+use super::*;
+use crate::dtype::DType;
+use crate::op_struct;
+
+op_struct! {
+    /// Picks from `x` where the condition holds and from `y` elsewhere, all broadcast. ONNX Where-16.
+    pub struct Where = "Where" {}
+}
+
+impl OpDef for Where {
+    fn operands(&self) -> &'static [Operand] {
+        const OPERANDS: &[Operand] = &[one("condition"), one("x"), one("y")];
+        OPERANDS
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("Where", 16)
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        let c = cx.expect_dtype(0, DType::Bool)?;
+        let x = cx.ty(1)?;
+        let y = cx.expect_dtype(2, x.dtype)?;
+        let xy = cx.broadcast(&x.shape, &y.shape, 2)?;
+        Ok(vec![TensorType { dtype: x.dtype, shape: cx.broadcast(&xy, &c.shape, 0)? }])
+    }
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        let (c, x, y) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+        let (dtype, shape) = cx.output(0)?;
+        let size = dtype.size();
+        let mut out = Vec::new();
+        let indices = broadcast_indices(c.shape(), shape)
+            .zip(broadcast_indices(x.shape(), shape).zip(broadcast_indices(y.shape(), shape)));
+        for (ic, (ix, iy)) in indices {
+            let (from, i) = if at(c.bytes(), ic) != 0 { (x, ix) } else { (y, iy) };
+            out.extend_from_slice(from.bytes().get(i * size..(i + 1) * size).unwrap_or(&[]));
+        }
+        Ok(vec![Tensor::from_bytes(dtype, shape, &out)?])
+    }
+}
+
+op_struct! {
+    /// Converts elements. Float to int truncates toward zero and saturates, anything to bool is `!= 0`,
+    /// ints wrap. ONNX Cast-13.
+    pub struct Cast = "Cast" {
+        /// Element type of the result.
+        pub to: DType,
+    }
+}
+
+impl OpDef for Cast {
+    fn operands(&self) -> &'static [Operand] {
+        const OPERANDS: &[Operand] = &[one("x")];
+        OPERANDS
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("Cast", 13)
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        Ok(vec![TensorType { dtype: self.to, shape: cx.ty(0)?.shape.clone() }])
+    }
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        Ok(vec![cx.input(0)?.cast(self.to)?])
+    }
+}

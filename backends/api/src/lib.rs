@@ -1,6 +1,7 @@
 //! What a backend is: it is asked for a kernel for one op with these types and gives it or declines.
 //! No kernel of a particular device belongs here, except the reference one that wraps the interpreter.
 
+pub mod cases;
 pub mod conformance;
 mod reference;
 mod tensor;

@@ -1,0 +1,109 @@
+//! Group normalisation of [batch, channels, inner] data; with as many groups as channels it is instance
+//! normalisation. Norms over the last axes are in `layer_norm`.
+
+use super::{row_loop, sum, sum_square_deviation};
+use crate::error::{KernelError, at_least, count, exact, parameters};
+use crate::isa::Isa;
+use crate::operand::Source;
+use crate::simd::{Simd, Vectorised, dispatch};
+use crate::threads::{SharedMut, parallel_for};
+
+/// What to normalise and how.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNorm<'a> {
+    /// Batch extent.
+    pub batch: usize,
+    /// Channels, a multiple of the groups.
+    pub channels: usize,
+    /// Product of the extents after the channels.
+    pub inner: usize,
+    /// Groups of neighbouring channels that share mean and variance.
+    pub groups: usize,
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Multiplies each channel.
+    pub scale: Option<&'a [f32]>,
+    /// Added to each channel.
+    pub bias: Option<&'a [f32]>,
+}
+
+/// Normalises each group of each batch element; `x` may be the output buffer.
+pub fn group_norm(isa: Isa, p: &GroupNorm<'_>, x: Source<'_, f32>, y: &mut [f32]) -> Result<(), KernelError> {
+    const NAME: &str = "group norm";
+    let n = count(NAME, &[p.batch, p.channels, p.inner])?;
+    exact(NAME, "y", y.len(), n)?;
+    at_least(NAME, "x", x.len_or(n), Some(n))?;
+    if p.groups == 0 || !p.channels.is_multiple_of(p.groups) {
+        return Err(parameters(NAME, format!("{} channels do not make {} groups", p.channels, p.groups)));
+    }
+    for (name, v) in [("scale", p.scale), ("bias", p.bias)] {
+        if let Some(v) = v {
+            exact(NAME, name, v.len(), p.channels)?;
+        }
+    }
+    if n == 0 {
+        return Ok(());
+    }
+    let Some(x) = x.pointer(y.as_ptr(), n) else {
+        return Err(KernelError::Extent { kernel: NAME, operand: "x", needed: n, got: x.len_or(n) });
+    };
+    let (x, y) = (SharedMut::from_const(x), SharedMut::new(y));
+    let width = n / p.batch / p.groups;
+    parallel_for(p.batch * p.groups, (width as f64 * 0.3) as u64, |task| {
+        // SAFETY: task * width + width <= n; groups are disjoint.
+        let (x, y) = unsafe { (x.ptr().add(task * width), y.ptr().add(task * width)) };
+        dispatch(isa, Group { p, x, y, group: task % p.groups, width });
+    });
+    Ok(())
+}
+
+struct Group<'a> {
+    p: &'a GroupNorm<'a>,
+    x: *const f32,
+    y: *mut f32,
+    group: usize,
+    width: usize,
+}
+
+impl Vectorised for Group<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Group { p, x, y, group, width } = self;
+        let channels = p.channels / p.groups;
+        // SAFETY: x and y hold width = channels * inner elements; y is x or does not overlap it.
+        unsafe {
+            let mean = sum(s, x, width) / width as f32;
+            let variance = sum_square_deviation(s, x, width, mean) / width as f32;
+            let factor = 1.0 / (variance + p.epsilon).sqrt();
+            for c in 0..channels {
+                let channel = group * channels + c;
+                let scale = factor * p.scale.and_then(|v| v.get(channel)).copied().unwrap_or(1.0);
+                let bias = p.bias.and_then(|v| v.get(channel)).copied().unwrap_or(0.0);
+                affine(s, p.inner, x.add(c * p.inner), y.add(c * p.inner), mean, scale, bias);
+            }
+        }
+    }
+}
+
+/// y = (x - mean) * scale + bias with scalars.
+/// # Safety
+/// Both hold `n` elements; y is x or does not overlap it.
+#[inline(always)]
+pub(super) unsafe fn affine<S: Simd>(
+    s: S,
+    n: usize,
+    x: *const f32,
+    y: *mut f32,
+    mean: f32,
+    scale: f32,
+    bias: f32,
+) {
+    let (m, g, b) = (s.splat(mean), s.splat(scale), s.splat(bias));
+    // SAFETY: every access stays below n.
+    unsafe {
+        row_loop!(s, n, |i| s.store(y.add(i), s.mul_add(s.sub(s.load(x.add(i)), m), g, b)), |i, left| {
+            s.store_part(y.add(i), left, s.mul_add(s.sub(s.load_part(x.add(i), left), m), g, b));
+        });
+    }
+}

@@ -130,6 +130,14 @@ fn every_truncation_of_a_torch_file_is_an_error() {
 }
 
 #[test]
+fn a_header_length_that_reads_like_a_pickle_does_not_mislead() {
+    // 0x0280 = 640 is stored as 80 02, the opening of a pickle.
+    let header = format!("{:<640}", r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#);
+    let bytes = [&640u64.to_le_bytes()[..], header.as_bytes(), &1f32.to_le_bytes()[..]].concat();
+    assert_eq!(parse(&bytes).unwrap().tensor("x").unwrap().to_f32_vec(), [1.0]);
+}
+
+#[test]
 fn shards_are_found_through_the_index() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("one.safetensors"), small_safetensors()).unwrap();
@@ -155,6 +163,21 @@ fn a_folder_without_weights_says_what_was_found() {
     let message = Checkpoint::open(dir.path()).err().unwrap().to_string();
     assert!(message.contains("tf_model.h5"), "{message}");
     assert!(Checkpoint::open(&dir.path().join("nothing")).is_err());
+}
+
+#[test]
+fn hostile_checkpoints_are_refused() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/hostile");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "bin") {
+            count += 1;
+            let result = parse(&std::fs::read(&path).unwrap());
+            assert!(result.is_err(), "{} was read", path.display());
+        }
+    }
+    assert!(count >= 20, "only {count} files");
 }
 
 static ZIP: LazyLock<Vec<u8>> = LazyLock::new(|| file("torch-zip.bin"));

@@ -184,7 +184,10 @@ impl<'c> Bert<'c> {
                 x = cx.b.add(x, positions)?;
             } else {
                 table.expect("weight", &[config.max_position_embeddings, hidden]);
-                cx.take("position_ids");
+                if cx.has("position_ids") {
+                    // The input stays, without effect, as in transformers.
+                    text::positions(cx, "position_ids", &tokens.batch, &tokens.sequence, past)?;
+                }
             }
             layer_norm(cx, &w.sub("LayerNorm"), x, hidden, config.layer_norm_eps)
         })

@@ -15,9 +15,11 @@ const LEGACY_PROTOCOL: i64 = 1001;
 /// Largest number of records that a zip file may list.
 const MAX_RECORDS: usize = 1 << 20;
 
-/// True for files that torch.save may have written: a zip archive or a pickle.
+/// True for files that torch.save may have written: a zip archive or a pickle. A safetensors file may begin with the
+/// bytes of either, as it begins with a number; but then comes the brace of its header, where no pickle has one.
 pub(super) fn looks_like(data: &[u8]) -> bool {
-    data.starts_with(ZIP_MAGIC) || matches!(data.get(..2), Some([0x80, 1..=5]))
+    let torch = data.starts_with(ZIP_MAGIC) || matches!(data.get(..2), Some([0x80, 1..=5]));
+    torch && data.get(8) != Some(&b'{')
 }
 
 /// The tensors of the state dict that the file holds.

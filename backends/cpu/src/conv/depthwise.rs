@@ -9,37 +9,57 @@ use crate::scratch::with_scratch;
 use crate::simd::{Simd, Vectorised, dispatch};
 use crate::threads::parallel_for;
 
-/// Vectors computed side by side, to keep the multiply-adds busy.
-const SIDE: usize = 4;
-/// Elements that a load may reach beyond the last output: the widest block of vectors.
-const SLACK: usize = SIDE * 16;
+/// Output rows computed at once, to keep the multiply-adds busy.
+const ROWS: usize = 4;
+/// Elements that a load may reach beyond the last output: two vectors.
+const SLACK: usize = 2 * 16;
 
 /// Runs the convolution; the weight is `[channels, taps]`.
 pub(super) fn run(call: &Call<'_>) {
     let spec = call.spec;
     let plane = Plane::new(call);
-    let work = spec.pixels_out() * spec.taps() / 8 + plane.len() / 4;
+    let [depth, height, columns] = spec.output;
+    let sums_stride = columns.next_multiple_of(SLACK);
+    let work = spec.pixels_out() * spec.taps() / 16 + plane.len() / 4;
     parallel_for(spec.batch * spec.groups, work as u64, |task| {
         let (image, channel) = (task / spec.groups, task % spec.groups);
-        let sums_len = spec.output[2].next_multiple_of(SLACK);
-        with_scratch(plane.len() + sums_len, |scratch| {
+        with_scratch(plane.len() + ROWS * sums_stride, |scratch| {
             let (padded, sums) = scratch.split_at_mut(plane.len());
             let from = call.input_at(image, channel);
             // SAFETY: the input was checked, and channel `channel` of the image lies in it.
             plane.fill(unsafe { std::slice::from_raw_parts(from, spec.pixels_in()) }, padded);
             let weight = call.weight.get(channel * spec.taps()..).unwrap_or_default();
-            for row in 0..spec.output[0] * spec.output[1] {
-                let start = plane.row_start(row / spec.output[1], row % spec.output[1]);
-                let inputs = padded.get(start..).unwrap_or_default();
-                dispatch(call.isa, Row { inputs, taps: &plane.taps, weight, sums });
-                finish(call, image, channel, row, sums);
+            for z in 0..depth {
+                for y in (0..height).step_by(ROWS) {
+                    let band = Band {
+                        inputs: padded.as_ptr().wrapping_add(plane.row_start(z, y)),
+                        inputs_stride: spec.stride[1] * plane.row(),
+                        taps: &plane.taps,
+                        weight,
+                        rows: (height - y).min(ROWS),
+                        columns,
+                        sums: sums.as_mut_ptr(),
+                        sums_stride,
+                    };
+                    let rows = band.rows;
+                    dispatch(call.isa, band);
+                    finish(call, image, channel, z * height + y, rows, sums, sums_stride);
+                }
             }
         });
     });
 }
 
-/// The epilogue of one output row.
-fn finish(call: &Call<'_>, image: usize, channel: usize, row: usize, sums: &[f32]) {
+/// The epilogue of some output rows.
+fn finish(
+    call: &Call<'_>,
+    image: usize,
+    channel: usize,
+    row: usize,
+    rows: usize,
+    sums: &[f32],
+    sums_stride: usize,
+) {
     let columns = call.spec.output[2];
     let at = row * columns;
     let c = call.output_at(image, channel).wrapping_add(at);
@@ -52,27 +72,30 @@ fn finish(call: &Call<'_>, image: usize, channel: usize, row: usize, sums: &[f32
         Some(Residual::Output) => c.cast_const(),
     };
     let epilogue = call.epilogue;
+    // Here the rows are those of one channel, which share its bias.
+    let bias = match epilogue.bias {
+        Bias::Rows(bias) => [bias.get(channel).copied().unwrap_or_default(); ROWS],
+        _ => [0.0; ROWS],
+    };
     let finish = Finish {
         isa: call.isa,
-        rows: 1,
+        rows,
         columns,
         sums: sums.as_ptr(),
-        sums_stride: 0,
+        sums_stride,
         alpha: epilogue.alpha,
         bias_columns: std::ptr::null(),
-        bias_rows: match epilogue.bias {
-            Bias::Rows(bias) => bias.as_ptr().wrapping_add(channel),
-            _ => std::ptr::null(),
-        },
+        bias_rows: bias.as_ptr(),
         before: residual(epilogue.residual_before),
-        before_stride: 0,
+        before_stride: columns,
         activation: epilogue.activation,
         after: residual(epilogue.residual_after),
-        after_stride: 0,
+        after_stride: columns,
         c,
-        c_stride: 0,
+        c_stride: columns,
     };
-    // SAFETY: output, bias and residuals were checked; `sums` holds the row; only this task has the channel.
+    // SAFETY: output, bias and residuals were checked; `sums` holds the row; only this task has the channel, and
+    // there are as many biases as rows.
     unsafe { finish.apply() };
 }
 
@@ -138,43 +161,80 @@ impl<'a> Plane<'a> {
                 let first = spec.pad[2].saturating_sub(phase).div_ceil(stride);
                 let skipped = first * stride + phase - spec.pad[2];
                 let inputs = source.get(skipped..).unwrap_or_default().iter().step_by(stride);
-                for (to, &x) in to.iter_mut().skip(first).zip(inputs) {
-                    *to = x;
+                let to = to.get_mut(first..).unwrap_or_default();
+                if stride == 1 {
+                    let count = to.len().min(source.len());
+                    to[..count].copy_from_slice(&source[..count]);
+                } else {
+                    to.iter_mut().zip(inputs).for_each(|(to, &x)| *to = x);
                 }
             }
         }
     }
 }
 
-/// One output row: `sums[j] = sum over taps of weight[t] * inputs[taps[t] + j]`, written in whole blocks.
-struct Row<'a> {
-    inputs: &'a [f32],
+/// Some output rows: `sums[r][j] = sum over taps of weight[t] * inputs[r * stride + taps[t] + j]`, written in
+/// whole vectors.
+struct Band<'a> {
+    /// Where the inputs of the first of the rows begin in the plane.
+    inputs: *const f32,
+    inputs_stride: usize,
     taps: &'a [usize],
     weight: &'a [f32],
-    sums: &'a mut [f32],
+    /// At most [`ROWS`].
+    rows: usize,
+    columns: usize,
+    sums: *mut f32,
+    sums_stride: usize,
 }
 
-impl Vectorised for Row<'_> {
+impl Vectorised for Band<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let block = SIDE * S::LANES;
-        for (index, to) in self.sums.chunks_exact_mut(block).enumerate() {
-            let start = index * block;
-            let mut acc = [s.zero(); SIDE];
-            for (&tap, &weight) in self.taps.iter().zip(self.weight) {
-                let Some(inputs) = self.inputs.get(start + tap..start + tap + block) else { break };
-                let weight = s.splat(weight);
+        let mut column = 0;
+        while column < self.columns {
+            let wide = self.columns - column > S::LANES;
+            match (self.rows == ROWS, wide) {
+                (true, true) => self.block::<S, ROWS, 2>(s, 0, column),
+                (true, false) => self.block::<S, ROWS, 1>(s, 0, column),
+                (false, true) => {
+                    for row in 0..self.rows {
+                        self.block::<S, 1, 2>(s, row, column);
+                    }
+                }
+                (false, false) => {
+                    for row in 0..self.rows {
+                        self.block::<S, 1, 1>(s, row, column);
+                    }
+                }
+            }
+            column += if wide { 2 * S::LANES } else { S::LANES };
+        }
+    }
+}
+
+impl Band<'_> {
+    #[inline(always)]
+    fn block<S: Simd, const R: usize, const VECS: usize>(&self, s: S, row: usize, column: usize) {
+        let inputs = self.inputs.wrapping_add(row * self.inputs_stride + column);
+        let mut acc = [[s.zero(); VECS]; R];
+        for (&tap, &weight) in self.taps.iter().zip(self.weight) {
+            let weight = s.splat(weight);
+            for (r, acc) in acc.iter_mut().enumerate() {
                 for (v, acc) in acc.iter_mut().enumerate() {
-                    // SAFETY: `inputs` has SIDE vectors.
-                    let x = unsafe { s.load(inputs.as_ptr().add(v * S::LANES)) };
+                    // SAFETY: the plane has every tap of every output, and SLACK elements after a phase.
+                    let x = unsafe { s.load(inputs.add(tap + r * self.inputs_stride + v * S::LANES)) };
                     *acc = s.mul_add(weight, x, *acc);
                 }
             }
+        }
+        let sums = self.sums.wrapping_add(row * self.sums_stride + column);
+        for (r, acc) in acc.iter().enumerate() {
             for (v, acc) in acc.iter().enumerate() {
-                // SAFETY: `to` has SIDE vectors.
-                unsafe { s.store(to.as_mut_ptr().add(v * S::LANES), *acc) };
+                // SAFETY: a row of sums has room for whole pairs of vectors.
+                unsafe { s.store(sums.add(r * self.sums_stride + v * S::LANES), *acc) };
             }
         }
     }

@@ -55,13 +55,19 @@ struct Columns<'a> {
 // SAFETY: the input is only read, and outlives the call that made this.
 unsafe impl Sync for Columns<'_> {}
 
-/// Output pixels of one panel that lie in the same output row.
-#[derive(Clone, Copy, Default)]
-struct Segment {
+/// What one tap sees at those output pixels of a panel that lie in one output row: a run of inputs between
+/// zeros. The same for every channel.
+#[derive(Clone, Copy)]
+struct Run {
+    /// First lane, and lanes in all.
     lane: usize,
+    lanes: usize,
+    /// Lanes of zeros before the inputs.
+    before: usize,
+    /// Inputs.
     count: usize,
-    /// Input position of the first pixel under the kernel's first tap; negative in the padding.
-    at: [isize; 3],
+    /// Where the inputs begin in the channel.
+    source: usize,
 }
 
 impl Right for Columns<'_> {
@@ -70,23 +76,38 @@ impl Right for Columns<'_> {
     }
 
     unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
-        let mut segments = [Segment::default(); 32];
-        let (count, lanes) = self.segments(panel, &mut segments);
-        let [_, kh, kw] = self.spec.kernel;
-        let taps = self.spec.taps();
+        let (runs, lanes) = self.runs(panel);
+        let (taps, plane) = (self.spec.taps(), self.spec.pixels_in());
+        let a_tap = runs.len() / taps;
+        let stride = self.spec.stride[2];
+        let (mut channel, mut tap) = (k.start / taps, k.start % taps);
         let mut row = scratch;
-        for index in k {
-            let (channel, tap) = (index / taps, index % taps);
-            let tap = [tap / (kh * kw), tap / kw % kh, tap % kw];
-            // SAFETY: `scratch` has room for a panel's width a row of k, and the channel exists.
-            unsafe {
-                for segment in segments.iter().take(count) {
-                    self.gather(channel, tap, segment, row.add(segment.lane));
+        for _ in k {
+            let input = self.x.wrapping_add(channel * plane);
+            for run in runs.iter().skip(tap * a_tap).take(a_tap) {
+                // SAFETY: `scratch` has room for a panel's width a row of k; the run lies in the channel.
+                unsafe {
+                    let to = row.add(run.lane);
+                    if run.count < run.lanes {
+                        for lane in (0..run.before).chain(run.before + run.count..run.lanes) {
+                            *to.add(lane) = 0.0;
+                        }
+                    }
+                    if run.count > 0 {
+                        (self.copy)(input.add(run.source), stride, run.count, to.add(run.before));
+                    }
                 }
+            }
+            // SAFETY: as above.
+            unsafe {
                 for lane in lanes..self.width {
                     *row.add(lane) = 0.0;
                 }
                 row = row.add(self.width);
+            }
+            tap += 1;
+            if tap == taps {
+                (channel, tap) = (channel + 1, 0);
             }
         }
         (scratch, self.width)
@@ -94,61 +115,46 @@ impl Right for Columns<'_> {
 }
 
 impl Columns<'_> {
-    /// Cuts the panel's pixels by output rows; gives the number of segments and of pixels.
-    fn segments(&self, panel: usize, segments: &mut [Segment; 32]) -> (usize, usize) {
+    /// The runs of a panel, by tap and then by output row, and the number of its pixels.
+    fn runs(&self, panel: usize) -> (Vec<Run>, usize) {
         let spec = self.spec;
         let [_, oh, ow] = spec.output;
+        let [kd, kh, kw] = spec.kernel;
         let first = panel * self.width;
         let lanes = (spec.pixels_out() - first).min(self.width);
-        let (mut lane, mut count) = (0, 0);
-        for segment in segments.iter_mut() {
-            if lane == lanes {
-                break;
+        let mut runs = Vec::with_capacity(spec.taps() * (lanes.div_ceil(ow) + 1));
+        for tap in 0..kd * kh * kw {
+            let tap = [tap / (kh * kw), tap / kw % kh, tap % kw];
+            let mut lane = 0;
+            while lane < lanes {
+                let pixel = first + lane;
+                let count = (ow - pixel % ow).min(lanes - lane);
+                runs.push(self.run(tap, [pixel / (oh * ow), pixel / ow % oh, pixel % ow], lane, count));
+                lane += count;
             }
-            let pixel = first + lane;
-            let out = [pixel / (oh * ow), pixel / ow % oh, pixel % ow];
-            let mut at = [0; 3];
-            for axis in 0..3 {
-                at[axis] = (out[axis] * spec.stride[axis]) as isize - spec.pad[axis] as isize;
-            }
-            *segment = Segment { lane, count: (ow - out[2]).min(lanes - lane), at };
-            lane += segment.count;
-            count += 1;
         }
-        (count, lanes)
+        (runs, lanes)
     }
 
-    /// What one tap sees at the pixels of a segment.
-    ///
-    /// # Safety
-    /// The channel exists and `to` has room for the segment.
-    unsafe fn gather(&self, channel: usize, tap: [usize; 3], segment: &Segment, to: *mut f32) {
+    /// What tap `tap` sees at `lanes` output pixels from `pixel` on.
+    fn run(&self, tap: [usize; 3], pixel: [usize; 3], lane: usize, lanes: usize) -> Run {
         let spec = self.spec;
         let [d, h, w] = spec.input;
-        let position = |axis: usize| segment.at[axis] + (tap[axis] * spec.dilation[axis]) as isize;
-        let (z, y, x) = (position(0), position(1), position(2));
-        let stride = spec.stride[2] as isize;
-        let count = segment.count as isize;
-        let (from, until) = if z < 0 || y < 0 || z >= d as isize || y >= h as isize {
-            (0, 0)
-        } else {
-            // Pixels i with 0 <= x + i * stride < w.
-            let from = if x < 0 { (-x + stride - 1) / stride } else { 0 }.min(count);
-            let until =
-                if x >= w as isize { 0 } else { (w as isize - 1 - x) / stride + 1 }.clamp(from, count);
-            (from, until)
+        let position = |axis: usize| {
+            (pixel[axis] * spec.stride[axis] + tap[axis] * spec.dilation[axis]) as isize
+                - spec.pad[axis] as isize
         };
-        // SAFETY: from <= until <= count, and the positions between them lie in the input's row.
-        unsafe {
-            for i in (0..from).chain(until..count) {
-                *to.add(i as usize) = 0.0;
-            }
-            if from < until {
-                let row = ((channel * d + z as usize) * h + y as usize) * w;
-                let source = self.x.add(row + (x + from * stride) as usize);
-                (self.copy)(source, spec.stride[2], (until - from) as usize, to.add(from as usize));
-            }
+        let (z, y, x) = (position(0), position(1), position(2));
+        if z < 0 || y < 0 || z >= d as isize || y >= h as isize {
+            return Run { lane, lanes, before: 0, count: 0, source: 0 };
         }
+        let (stride, all) = (spec.stride[2] as isize, lanes as isize);
+        // Lanes i with 0 <= x + i * stride < w.
+        let before = if x < 0 { (-x + stride - 1) / stride } else { 0 }.min(all);
+        let until = if x >= w as isize { 0 } else { (w as isize - 1 - x) / stride + 1 }.clamp(before, all);
+        let row = (z as usize * h + y as usize) * w;
+        let source = if until > before { row + (x + before * stride) as usize } else { 0 };
+        Run { lane, lanes, before: before as usize, count: (until - before) as usize, source }
     }
 }
 

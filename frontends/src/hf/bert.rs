@@ -453,6 +453,20 @@ pub const INPUTS: &[&str] = &[
     "past_key_values.0.0",
 ];
 
+/// Inputs of BertLMHeadModel's forward.
+pub const CAUSAL: &[&str] = &[
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+    "position_ids",
+    "head_mask",
+    "inputs_embeds",
+    "encoder_hidden_states",
+    "encoder_attention_mask",
+    "labels",
+    "past_key_values.0.0",
+];
+
 /// Inputs of the classes with `labels`.
 pub const LABELLED: &[&str] = &[
     "input_ids",
@@ -491,10 +505,7 @@ pub fn model(job: &mut Job<'_>) -> Built<()> {
 /// transformers.BertForMaskedLM
 pub fn masked_lm(job: &mut Job<'_>) -> Built<()> {
     let (config, common) = (job.config.parse::<Config>()?, job.config.common()?);
-    job.weights.tie("cls.predictions.bias", "cls.predictions.decoder.bias");
-    if common.tie_word_embeddings {
-        job.weights.tie("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight");
-    }
+    tie(job, &common);
     job.forward(|cx, weights| {
         let bert = Bert::new(&config, &common)?;
         let base = weights.base();
@@ -504,6 +515,59 @@ pub fn masked_lm(job: &mut Job<'_>) -> Built<()> {
         cx.output("logits", logits, true);
         Ok(())
     })
+}
+
+/// transformers.BertLMHeadModel: the masked-language head over a causal model, with the entries `decoder_prefill` and
+/// `decoder_step` for generation.
+pub fn causal_lm(job: &mut Job<'_>) -> Built<()> {
+    let (config, common) = (job.config.parse::<Config>()?, job.config.common()?);
+    tie(job, &common);
+    job.forward(|cx, weights| {
+        let bert = Bert::new(&config, &common)?;
+        let base = weights.base();
+        // transformers gives no cache beside a loss.
+        let encoded = bert.encode(cx, &base, !cx.has("labels"))?;
+        let logits = bert.vocabulary_head(cx, &weights.root(), &base, encoded.hidden)?;
+        if cx.has("labels") {
+            let shape = vec![cx.extent(logits, 0)?, cx.extent(logits, 1)?];
+            let labels = cx.ids("labels", shape, None)?;
+            let loss = loss::shifted_cross_entropy(cx, logits, labels)?;
+            cx.output("loss", loss, true);
+        }
+        cx.output("logits", logits, true);
+        Ok(())
+    })?;
+    if !common.is_decoder {
+        return Ok(());
+    }
+    let cached = Common { use_cache: true, ..common.clone() };
+    let inputs = ["input_ids", "attention_mask"].map(str::to_string);
+    let caches = (0..config.num_hidden_layers)
+        .flat_map(|l| [format!("past_key_values.{l}.0"), format!("past_key_values.{l}.1")])
+        .collect();
+    let next = |cx: &mut Cx<'_, '_>, weights: &super::weights::Weights| {
+        let bert = Bert::new(&config, &cached)?;
+        let base = weights.base();
+        let encoded = bert.encode(cx, &base, true)?;
+        let sequence = cx.extent(encoded.hidden, 1)?;
+        let last = cx.slice(encoded.hidden, 1, sequence.add_const(-1)?, sequence)?;
+        let logits = bert.vocabulary_head(cx, &weights.root(), &base, last)?;
+        cx.output("logits", logits, true);
+        Ok(())
+    };
+    job.extra("decoder_prefill", &inputs, next)?;
+    job.extra("decoder_step", &[inputs.to_vec(), caches].concat(), |cx, weights| {
+        cx.fix("sequence", 1);
+        next(cx, weights)
+    })
+}
+
+/// The vocabulary head's two names for its bias, and its weight tied to the embedding.
+fn tie(job: &mut Job<'_>, common: &Common) {
+    job.weights.tie("cls.predictions.bias", "cls.predictions.decoder.bias");
+    if common.tie_word_embeddings {
+        job.weights.tie("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight");
+    }
 }
 
 /// Labels of every token.

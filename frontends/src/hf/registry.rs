@@ -52,6 +52,7 @@ macro_rules! classes {
 classes! {
     BertModel: "bert", "bert", true, bert::INPUTS, TEXT, bert::IGNORABLE, bert::model;
     BertForMaskedLM: "bert", "bert", false, bert::LABELLED, TEXT, bert::IGNORABLE, bert::masked_lm;
+    BertLMHeadModel: "bert", "bert", false, bert::CAUSAL, CAUSAL, bert::IGNORABLE, bert::causal_lm;
     BertForSequenceClassification: "bert", "bert", false, bert::LABELLED, TEXT, bert::IGNORABLE, bert::sequence_classification;
     BertForTokenClassification: "bert", "bert", false, bert::LABELLED, TEXT, bert::IGNORABLE, bert::token_classification;
     BertForQuestionAnswering: "bert", "bert", false, bert::SPANS, TEXT, bert::IGNORABLE, bert::question_answering;

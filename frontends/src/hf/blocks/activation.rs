@@ -82,6 +82,8 @@ impl Activation {
             Activation::Tanh => cx.map(UnaryFn::Tanh, x),
             Activation::Sigmoid => cx.map(UnaryFn::Sigmoid, x),
             Activation::Laplace => {
+                // transformers rounds sqrt(1/2) to six digits.
+                #[allow(clippy::approx_constant)]
                 let centred = cx.b.add_scalar(x, -0.707107)?;
                 let scaled = cx.div_scalar(centred, 0.282095 * SQRT_2)?;
                 let erf = cx.map(UnaryFn::Erf, scaled)?;

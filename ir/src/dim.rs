@@ -6,6 +6,7 @@
 mod eval;
 mod print;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Why a dimension could not be computed.
@@ -244,25 +245,40 @@ impl Dim {
         self.mul(&Dim::constant(n))
     }
 
-    /// The quotient, when the division is exact whatever the symbols' values.
+    /// The quotient, when the division is exact whatever the symbols' values: long division by leading terms.
     pub fn exact_div(&self, by: &Dim) -> Option<Dim> {
-        let [(dm, dc)] = by.terms.as_slice() else {
-            return (self == by && !by.terms.is_empty()).then(|| Dim::constant(1));
-        };
-        let mut terms = Vec::with_capacity(self.terms.len());
-        for (m, c) in &self.terms {
-            if c.checked_rem(*dc)? != 0 {
+        let (dm, dc) = by.leading()?.clone();
+        let mut rest = self.clone();
+        let mut quotient = Vec::new();
+        while let Some((m, c)) = rest.leading() {
+            if quotient.len() > MAX_SIZE || c.checked_rem(dc)? != 0 {
                 return None;
             }
             let mut m = m.clone();
-            for (atom, e) in dm {
+            for (atom, e) in &dm {
                 let slot = m.iter_mut().find(|(a, _)| a == atom)?;
                 slot.1 = slot.1.checked_sub(*e)?;
             }
             m.retain(|(_, e)| *e > 0);
-            terms.push((m, c.checked_div(*dc)?));
+            let term = (m, c.checked_div(dc)?);
+            rest = rest.sub(&by.mul(&Dim { terms: vec![term.clone()] }).ok()?).ok()?;
+            quotient.push(term);
         }
-        Self::from_terms(terms).ok()
+        Self::from_terms(quotient).ok()
+    }
+
+    /// The leading term in lexicographic order, which products respect: higher powers of earlier atoms first.
+    fn leading(&self) -> Option<&(Monomial, i64)> {
+        fn compare(a: &Monomial, b: &Monomial) -> Ordering {
+            for ((x, i), (y, j)) in a.iter().zip(b) {
+                match y.cmp(x).then(i.cmp(j)) {
+                    Ordering::Equal => {}
+                    other => return other,
+                }
+            }
+            a.len().cmp(&b.len())
+        }
+        self.terms.iter().max_by(|a, b| compare(&a.0, &b.0))
     }
 
     /// Quotient rounded toward minus infinity.

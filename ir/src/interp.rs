@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::graph::{CycleError, Graph, ValueDef, ValueId};
 use crate::module::WeightTable;
 use crate::op::{Eval, Op, OpError};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, byte_len};
 use crate::types::TensorType;
 use std::collections::HashMap;
 
@@ -151,7 +151,10 @@ pub fn evaluate(
     let outputs = types
         .iter()
         .map(|t| {
-            Ok((t.dtype, t.eval_shape(bindings).map_err(|source| OpError::Dim { op: op.name(), source })?))
+            let shape = t.eval_shape(bindings).map_err(|source| OpError::Dim { op: op.name(), source })?;
+            // Evaluations count elements without checks; a size that overflows is refused here.
+            byte_len(t.dtype, &shape).map_err(|source| OpError::Tensor { op: op.name(), source })?;
+            Ok((t.dtype, shape))
         })
         .collect::<Result<Vec<(DType, Vec<usize>)>, OpError>>()
         .map_err(fail)?;

@@ -125,7 +125,8 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }
 
-fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
+/// Bytes that dtype and shape need, or that they are too many to address.
+pub fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
     element_count(shape)
         .and_then(|n| n.checked_mul(dtype.size()))
         .filter(|&n| isize::try_from(n).is_ok())

@@ -48,3 +48,19 @@ fn overflow_is_an_error() {
     assert_eq!(big.mul(&big), Err(DimError::Overflow));
     assert_eq!(c(i64::MIN).floor_div(&c(-1)), Err(DimError::Overflow));
 }
+
+#[test]
+fn exact_division_is_that_of_polynomials() {
+    let (a, b) = (Dim::symbol("a"), Dim::symbol("b"));
+    let sum = a.add(&b).unwrap();
+    let half = a.floor_div(&c(2)).unwrap();
+    let other = a.mul(&b).unwrap().sub(&half.mul_const(3).unwrap()).unwrap().add_const(-7).unwrap();
+    let product = sum.mul(&other).unwrap();
+    assert_eq!(product.exact_div(&sum), Some(other.clone()));
+    assert_eq!(product.exact_div(&other), Some(sum.clone()));
+    assert_eq!(product.add_const(1).unwrap().exact_div(&sum), None);
+    assert_eq!(product.exact_div(&c(0)), None);
+    assert_eq!(c(0).exact_div(&sum), Some(c(0)));
+    assert_eq!(sum.exact_div(&c(2)), None);
+    assert_eq!(sum.mul_const(6).unwrap().exact_div(&c(-2)), sum.mul_const(-3).ok());
+}

@@ -1,5 +1,6 @@
 //! Ops that only move elements: reshape and transpose. Slicing, joining and gathering are in `slicing.rs`.
 
+use super::elements::{flat, move_elements, strides};
 use super::*;
 use crate::dim::Dim;
 use crate::op_struct;
@@ -68,23 +69,10 @@ impl OpDef for Transpose {
     }
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = cx.input(0)?;
-        let (dtype, shape) = cx.output(0)?;
-        let size = dtype.size();
-        let mut strides = vec![1usize; x.shape().len()];
-        for i in (1..strides.len()).rev() {
-            strides[i - 1] = strides[i] * x.shape()[i];
-        }
-        let strides: Vec<usize> =
-            self.perm.iter().filter_map(|&p| strides.get(usize::try_from(p).ok()?).copied()).collect();
-        let mut out = Vec::with_capacity(x.bytes().len());
-        for mut n in 0..x.len() {
-            let mut index = 0;
-            for (&d, &s) in shape.iter().zip(&strides).rev() {
-                index += (n % d) * s;
-                n /= d;
-            }
-            out.extend_from_slice(x.bytes().get(index * size..(index + 1) * size).unwrap_or(&[]));
-        }
-        Ok(vec![Tensor::from_bytes(dtype, shape, &out)?])
+        let (_, shape) = cx.output(0)?;
+        let all = strides(x.shape());
+        let from: Vec<usize> =
+            self.perm.iter().filter_map(|&p| all.get(usize::try_from(p).ok()?).copied()).collect();
+        Ok(vec![move_elements(x, shape, &[], |index| Ok(Some(flat(index, &from))))?])
     }
 }

@@ -61,12 +61,15 @@ pub fn matmul_reference(
     shape: &[usize],
 ) -> Result<Tensor, OpError> {
     let (sa, sb) = (a.shape(), b.shape());
-    let (m, k) = if sa.len() >= 2 {
-        (sa[sa.len() - 2], sa[sa.len() - 1])
-    } else {
-        (1, sa.first().copied().unwrap_or(1))
+    // A vector on the left is one row, on the right one column.
+    let (m, k) = match sa {
+        [.., m, k] => (*m, *k),
+        _ => (1, sa.first().copied().unwrap_or(1)),
     };
-    let n = if sb.len() >= 2 { sb[sb.len() - 1] } else { 1 };
+    let n = match sb {
+        [.., _, n] => *n,
+        _ => 1,
+    };
     let batch_a = sa.get(..sa.len().saturating_sub(2)).unwrap_or(&[]);
     let batch_b = sb.get(..sb.len().saturating_sub(2)).unwrap_or(&[]);
     let drop = usize::from(sa.len() >= 2) + usize::from(sb.len() >= 2);

@@ -37,7 +37,7 @@ pub use conv::{Conv, ConvTranspose};
 pub use ctc::CTCLoss;
 pub use cx::{Eval, Infer, OpError};
 pub use elements::broadcast_indices;
-pub use elementwise::{Binary, BinaryFn, Unary, UnaryFn};
+pub use elementwise::{Binary, BinaryFn, Domain, Unary, UnaryFn};
 pub use expand::{Expand, Pad, PadMode, Tile};
 pub use fused::{FusedConv, FusedMatMul};
 pub use gather::{Gather, GatherElements};

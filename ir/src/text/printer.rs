@@ -7,6 +7,9 @@ use crate::module::{Module, SMALL, WeightTable};
 use crate::name::{Name, Quoted, is_name_char};
 use std::fmt::{self, Write};
 
+/// Inputs and outputs that take more characters than this are printed one a line.
+const MAX_LINE: usize = 100;
+
 /// The module as text.
 pub fn print_module(m: &Module) -> String {
     let mut out = String::from("module {\n");
@@ -55,15 +58,14 @@ impl fmt::Display for WeightName<'_> {
 
 fn write_graph(out: &mut String, g: &Graph, weights: &WeightTable, indent: &str) {
     let _ = write!(out, "{indent}graph {}(", Name(&g.name));
-    for (i, input) in g.inputs.iter().enumerate() {
-        let sep = if i == 0 { "" } else { ", " };
-        let _ = write!(out, "{sep}{}", Name(&input.name));
-        if let Some(ty) = g.ty(input.value) {
-            let _ = write!(out, ": {ty}");
-        }
-        if let Some(d) = input.default {
-            let _ = write!(out, " = {}", d.word());
-        }
+    let inputs = g.inputs.iter().map(|input| {
+        let ty = g.ty(input.value).map(|t| format!(": {t}")).unwrap_or_default();
+        let default = input.default.map(|d| format!(" = {}", d.word())).unwrap_or_default();
+        format!("{}{ty}{default}", Name(&input.name))
+    });
+    let wrapped = write_list(out, inputs.collect(), &format!("{indent}    "));
+    if wrapped {
+        let _ = write!(out, "\n{indent}");
     }
     out.push_str(") {\n");
     // A graph with a cycle has no order to print in; it is printed as it stands, for whoever has to find the cycle.
@@ -73,11 +75,12 @@ fn write_graph(out: &mut String, g: &Graph, weights: &WeightTable, indent: &str)
     }
     if !g.outputs.is_empty() {
         let _ = write!(out, "{indent}  return ");
-        for (i, o) in g.outputs.iter().enumerate() {
-            let sep = if i == 0 { "" } else { ", " };
-            let _ = write!(out, "{sep}{} = ", Name(&o.name));
-            write_operand(out, g, weights, Some(o.value));
-        }
+        let outputs = g.outputs.iter().map(|o| {
+            let mut text = format!("{} = ", Name(&o.name));
+            write_operand(&mut text, g, weights, Some(o.value));
+            text
+        });
+        write_list(out, outputs.collect(), &format!("{indent}    "));
         out.push('\n');
     }
     for s in &g.states {
@@ -85,6 +88,21 @@ fn write_graph(out: &mut String, g: &Graph, weights: &WeightTable, indent: &str)
             writeln!(out, "{indent}  state {} -> {} {{axis = {}}}", Name(&s.input), Name(&s.output), s.axis);
     }
     let _ = writeln!(out, "{indent}}}");
+}
+
+/// Items separated by commas: in the line while they are short, else each in a line of its own, which is told.
+fn write_list(out: &mut String, items: Vec<String>, indent: &str) -> bool {
+    let wrap = items.iter().map(|i| i.chars().count() + 2).sum::<usize>() > MAX_LINE;
+    let lead = if wrap { format!("\n{indent}") } else { String::new() };
+    for (i, item) in items.iter().enumerate() {
+        let sep = match (i, wrap) {
+            (0, _) => "",
+            (_, true) => ",",
+            (_, false) => ", ",
+        };
+        let _ = write!(out, "{sep}{lead}{item}");
+    }
+    wrap
 }
 
 fn write_node(out: &mut String, g: &Graph, weights: &WeightTable, id: NodeId, indent: &str) {

@@ -91,3 +91,36 @@ fn ops_without_operands_follow_from_dims() {
     assert_eq!(eval(f, &[]).to_f64_vec(), [1.5; 4]);
     assert_eq!(eval(ShapeOf { dims: d(&[3, 4]) }, &[]).to_i64_vec(), [3, 4]);
 }
+
+#[test]
+fn sizes_beyond_memory_are_refused() {
+    let wide = |shape: &[i64]| Expand { shape: d(shape) };
+    let x = count(&[1]);
+    for op in [wide(&[1 << 40, 1 << 40]), wide(&[i64::MAX, 2, 2])] {
+        let e = refusal(op, &[&x]);
+        assert!(e.contains("too large"), "{e}");
+    }
+    let e = refusal(Tile { repeats: d(&[i64::MAX]) }, &[&count(&[3])]);
+    assert!(e.contains("overflows"), "{e}");
+}
+
+#[test]
+fn transpose_and_matmul() {
+    let y = eval(Transpose { perm: vec![2, 0, 1] }, &[&count(&[2, 1, 3])]);
+    assert_eq!((y.shape(), y.to_f64_vec()), (&[3, 2, 1][..], vec![0., 3., 1., 4., 2., 5.]));
+    let (a, b) = (count(&[2, 1, 2, 3]), count(&[2, 3, 2]));
+    let y = eval(MatMul {}, &[&a, &b]);
+    assert_eq!(y.shape(), [2, 2, 2, 2]);
+    let (va, vb) = (a.to_f64_vec(), b.to_f64_vec());
+    let want: Vec<f64> = (0..16)
+        .map(|n| {
+            let (p, q, i, j) = (n / 8, n / 4 % 2, n / 2 % 2, n % 2);
+            (0..3).map(|k| va[p * 6 + i * 3 + k] * vb[q * 6 + k * 2 + j]).sum()
+        })
+        .collect();
+    assert_eq!(y.to_f64_vec(), want);
+    assert_eq!(eval(MatMul {}, &[&count(&[3]), &count(&[3])]).to_f64_vec(), [5.]);
+    assert_eq!(eval(MatMul {}, &[&count(&[2, 3]), &count(&[3])]).to_f64_vec(), [5., 14.]);
+    assert_eq!(eval(MatMul {}, &[&count(&[2]), &count(&[2, 3])]).to_f64_vec(), [3., 4., 5.]);
+    assert_eq!(eval(MatMul {}, &[&i(&[1, 2], &[2, 3]), &i(&[2, 1], &[5, 7])]).to_i64_vec(), [31]);
+}

@@ -222,3 +222,41 @@ fn dot_shows_ops_and_types() {
     let summary = frit_ir::dot::summary(&m.graphs[0], &m.weights);
     assert!(summary.ops.contains(&("Split", 1)) && summary.parameters >= 64 * 8 + 64);
 }
+
+#[test]
+fn long_lists_take_a_line_each() {
+    let names: Vec<String> = (0..12).map(|i| format!("past_key_values.{i}")).collect();
+    let inputs: Vec<String> = names.iter().map(|n| format!("{n}: f32[batch, past]")).collect();
+    let outputs: Vec<String> = names.iter().map(|n| format!("out.{n} = {n}")).collect();
+    let text = format!("module {{ graph g({}) {{ return {} }} }}", inputs.join(", "), outputs.join(", "));
+    let m = parse(&text).unwrap();
+    let printed = m.to_string();
+    assert!(printed.contains("\n      past_key_values.3: f32[batch, past],\n"), "{printed}");
+    assert!(printed.contains("\n      out.past_key_values.11 = past_key_values.11\n"), "{printed}");
+    assert_eq!(parse(&printed).unwrap(), m);
+}
+
+/// A compiled model starts by reading its graphs from text, so that must take milliseconds.
+#[test]
+fn a_large_graph_reads_quickly() {
+    let mut text = String::from("module {\n");
+    for i in 0..1500 {
+        text.push_str(&format!("  weight @encoder.layer.{i}.attention.self.query.weight: f32[64, 64]\n"));
+    }
+    text.push_str("  graph g(x: f32[batch, sequence, 64]) {\n    %0 = Relu(x)\n");
+    for i in 0..1500 {
+        text.push_str(&format!(
+            "    %{}: f32[batch, sequence, 64] = FusedMatMul(%{i}, @encoder.layer.{i}.attention.self.query.weight) \
+             {{trans_b = true, activation = gelu}} ; \"encoder.layer.{i}.attention.self\"\n",
+            i + 1
+        ));
+    }
+    text.push_str("    return y = %1500\n  }\n}\n");
+    let start = std::time::Instant::now();
+    let m = parse(&text).unwrap();
+    let parsed = start.elapsed();
+    frit_ir::verify::verify(&m).unwrap();
+    let verified = start.elapsed() - parsed;
+    println!("{} bytes parsed in {parsed:?}, verified in {verified:?}", text.len());
+    assert!(parsed.as_secs() < 5 && verified.as_secs() < 5);
+}

@@ -1,0 +1,71 @@
+//! Recognising masks that let a query see no later key, however they are made. No rules here.
+
+use crate::view::View;
+use frit_ir::op::{BinaryFn, Op};
+use frit_ir::{DType, Dim, ValueId};
+
+/// True when `seen` is a bool mask that holds exactly where key <= query + (keys - queries), the same for all of the
+/// batch and heads.
+pub fn is_causal(view: View<'_>, seen: ValueId, queries: &Dim, keys: &Dim) -> bool {
+    let shape = view.shape(seen);
+    let Some((column, before)) = shape.split_last() else { return false };
+    let Some((row, outer)) = before.split_last() else { return false };
+    if !column.same(keys) || !row.same(queries) || !outer.iter().all(|d| d.is(1)) {
+        return false;
+    }
+    compares_positions(view, seen, queries, keys) || is_triangle(view, seen)
+}
+
+/// key <= query over two ranges of positions.
+fn compares_positions(view: View<'_>, seen: ValueId, queries: &Dim, keys: &Dim) -> bool {
+    let Some((_, node)) = view.producer(seen) else { return false };
+    let (Op::Binary(op), [Some(x), Some(y)]) = (&node.op, node.inputs.as_slice()) else { return false };
+    let (column, row, strict) = match op.function {
+        BinaryFn::LessOrEqual => (*x, *y, false),
+        BinaryFn::GreaterOrEqual => (*y, *x, false),
+        BinaryFn::Less => (*x, *y, true),
+        BinaryFn::Greater => (*y, *x, true),
+        _ => return false,
+    };
+    let Some(first) = positions(view, row, 1, queries) else { return false };
+    let Some(zero) = positions(view, column, 0, keys) else { return false };
+    // The last query sees the last key.
+    let reach = keys.sub(queries).and_then(|d| d.add_const(i64::from(strict)));
+    zero.is(0) && reach.is_ok_and(|d| d.same(&first))
+}
+
+/// The first of `count` consecutive numbers that stand along the axis `from_end` places before the last.
+fn positions(view: View<'_>, v: ValueId, from_end: usize, count: &Dim) -> Option<Dim> {
+    let shape = view.shape(v);
+    let axis = shape.len().checked_sub(from_end + 1)?;
+    let along = shape.iter().enumerate().all(|(i, d)| if i == axis { d.same(count) } else { d.is(1) });
+    if !along {
+        return None;
+    }
+    let mut at = v;
+    loop {
+        if let Some(t) = view.tensor(at) {
+            let numbers = t.to_i64_vec();
+            let first = numbers.first().copied()?;
+            let consecutive = numbers.iter().zip(first..).all(|(a, b)| *a == b);
+            return consecutive.then(|| Dim::constant(first));
+        }
+        let (_, node) = view.producer(at)?;
+        match &node.op {
+            Op::Reshape(_) | Op::Cast(_) => at = node.inputs.first().copied().flatten()?,
+            Op::Range(r) if r.step == 1 => return Some(r.start.clone()),
+            _ => return None,
+        }
+    }
+}
+
+/// A constant whose last two axes are a lower triangle that ends in the last corner.
+fn is_triangle(view: View<'_>, seen: ValueId) -> bool {
+    let Some(t) = view.tensor(seen).filter(|t| t.dtype() == DType::Bool) else { return false };
+    let [.., rows, columns] = *t.shape() else { return false };
+    let Some(past) = columns.checked_sub(rows) else { return false };
+    t.bytes().iter().enumerate().all(|(i, &b)| {
+        let (row, column) = (i / columns.max(1) % rows.max(1), i % columns.max(1));
+        (b != 0) == (column <= row + past)
+    })
+}

@@ -1,0 +1,159 @@
+//! Convolutions with what stands around them: bias, batch norm, gain, residual, activation. Products are in
+//! `linear.rs`.
+
+use crate::edit::Editor;
+use crate::rule::{Found, Refusal, Rule, require};
+use crate::view::View;
+use frit_ir::op::Op;
+use frit_ir::types::same_shape;
+use frit_ir::{Dim, ValueId};
+
+const BIASED: &str = "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: const f32[6]; r: f32[2, 6, 5];
+    c.strides = [2]; c.pads = [1, 1]; c.dilations = [1]; c.group = 2";
+const PLAIN: &str = "x: f32[batch, 3, 5, 4]; w: const f32[2, 3, 1, 2]; bias: none; r: none;
+    c.strides = [1, 1]; c.pads = [0, 0, 0, 0]; c.dilations = [1, 1]";
+
+/// Defines the rules that fuse an activation, one line each: name, op, word.
+macro_rules! table {
+    ($($name:literal, $op:literal, $word:literal;)* @ $($rule:expr),* $(,)?) => {
+        /// The table.
+        pub const RULES: &[Rule] = &[
+            $($rule,)*
+            $(Rule::new(
+                $name,
+                concat!($op, "(<Conv(?x, ?w, ?bias?)@c | FusedConv{activation=none}(?x, ?w, ?bias?, ?r?)@c>)"),
+                concat!("FusedConv{*c, activation=", $word, "}(?x, ?w, ?bias?, ?r?)"),
+                &[BIASED, PLAIN],
+            ),)*
+        ];
+    };
+}
+
+table! {
+    "conv_relu", "Relu", "relu";
+    "conv_gelu", "Gelu{approximate=none}", "gelu";
+    "conv_gelu_tanh", "Gelu{approximate=tanh}", "gelu_tanh";
+    "conv_quick_gelu", "Swish{alpha=1.702}", "quick_gelu";
+    "conv_silu", "Swish{alpha=1}", "silu";
+    "conv_tanh", "Tanh", "tanh";
+    "conv_sigmoid", "Sigmoid", "sigmoid";
+    @
+    Rule::built("conv_batch_norm", "BatchNormalization(Conv(?x, ?w:const, ?bias?)@c, ?scale:const, ?shift:const, ?mean:const, ?var:const)@n", batch_norm, &[
+        "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: const f32[6]; scale: const f32[6]; shift: const f32[6]; mean: const f32[6]; var: const f32[6] in 0.5..2;
+         c.strides = [2]; c.pads = [1, 1]; c.dilations = [1]; c.group = 2; n.epsilon = 0.00001",
+        "x: f32[2, 4, 5, 5]; w: const f32[6, 4, 3, 3]; bias: none; scale: const f32[6]; shift: const f32[6]; mean: const f32[6]; var: const f32[6] in 0.5..2;
+         c.strides = [1, 1]; c.pads = [1, 1, 1, 1]; c.dilations = [1, 1]; n.epsilon = 0.001",
+    ]),
+    Rule::built("conv_gain", "Mul(Conv(?x, ?w:const, ?bias?)@c, ?g:const)", gain, &[
+        "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: const f32[6]; g: const f32[6, 1]; c.strides = [2]; c.pads = [1, 1]; c.dilations = [1]; c.group = 2",
+        "x: f32[2, 4, 9]; w: const f32[6, 4, 3]; bias: none; g: const f32[1, 6, 1]; c.strides = [1]; c.pads = [0, 0]; c.dilations = [2]",
+    ]),
+    Rule::built("conv_bias", "Add(Conv(?x, ?w, ?bias?)@c, ?shift:const)", bias, &[
+        "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: none; shift: const f32[1, 6, 1]; c.strides = [2]; c.pads = [1, 1]; c.dilations = [1]; c.group = 2",
+        "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: const f32[6]; shift: const f32[6, 1]; c.strides = [2]; c.pads = [1, 1]; c.dilations = [1]; c.group = 2",
+    ]),
+    Rule::new("conv_residual", "Add(Conv(?x, ?w, ?bias?)@c, ?r)", "FusedConv{*c}(?x, ?w, ?bias?, ?r)", &[
+        "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: const f32[6]; r: f32[2, 6, 5]; c.strides = [2]; c.pads = [1, 1]; c.dilations = [1]; c.group = 2",
+    ])
+    .when(residual_has_same_shape),
+}
+
+/// Output channels and spatial axes of a convolution, by its result [N, O, windows..].
+fn channels(view: View<'_>, m: &Found<'_, '_>) -> Result<(Dim, usize), Refusal> {
+    match view.shape(m.value("c")?) {
+        [_, o, spatial @ ..] => Ok((o.clone(), spatial.len())),
+        _ => Err(Refusal::Because("no [N, C, spatial..]".into())),
+    }
+}
+
+/// Refuses unless a constant varies along the channels of [N, C, spatial..] alone, its numbers known.
+fn require_per_channel(view: View<'_>, v: ValueId, channels: &Dim, spatial: usize) -> Result<(), Refusal> {
+    let shape = view.shape(v);
+    let at = shape.len().checked_sub(spatial + 1);
+    let fits = at.is_some_and(|at| {
+        at <= 1 && shape.iter().enumerate().all(|(i, d)| if i == at { d.same(channels) } else { d.is(1) })
+    });
+    require(fits, "the constant does not vary along the channels alone")?;
+    require(view.tensor(v).is_some(), "the constant's numbers are not known")
+}
+
+/// conv(x, w factor) + (bias - minus) factor + shift, every factor a number a channel.
+fn scaled(
+    e: &mut Editor<'_>,
+    m: &Found<'_, '_>,
+    factor: impl FnOnce(&mut frit_ir::GraphBuilder<'_>) -> Result<ValueId, Refusal>,
+    minus: Option<ValueId>,
+    shift: Option<ValueId>,
+) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, w, bias) = (m.value("x")?, m.value("w")?, m.optional("bias"));
+    let conv = m.op(view, "c", |o| if let Op::Conv(c) = o { Some(c) } else { None })?;
+    let known = view.tensor(w).is_some() && bias.is_none_or(|b| view.tensor(b).is_some());
+    require(known, "the weights are not known")?;
+    let (channels, spatial) = channels(view, m)?;
+    e.build(m.label, |b| {
+        let factor = factor(b)?;
+        let mut along = vec![channels];
+        along.resize(spatial + 2, Dim::constant(1));
+        let by_output = b.reshape(factor, &along)?;
+        let w = b.mul(w, by_output)?;
+        let centred = match (bias, minus) {
+            (Some(bias), Some(minus)) => Some(b.sub(bias, minus)?),
+            (None, Some(minus)) => Some(b.unary(frit_ir::op::UnaryFn::Neg, minus)?),
+            (bias, None) => bias,
+        };
+        let scaled = match centred {
+            Some(c) => Some(b.mul(c, factor)?),
+            None => None,
+        };
+        let bias = match (scaled, shift) {
+            (Some(s), Some(shift)) => Some(b.add(s, shift)?),
+            (s, shift) => s.or(shift),
+        };
+        Ok(b.op_opt(conv, &[Some(x), Some(w), bias])?)
+    })
+}
+
+/// The statistics of a batch norm are fixed, so it is a factor and a shift a channel.
+fn batch_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (scale, shift, mean, var) = (m.value("scale")?, m.value("shift")?, m.value("mean")?, m.value("var")?);
+    let norm = m.op(view, "n", |o| if let Op::BatchNormalization(n) = o { Some(n) } else { None })?;
+    let known = [scale, shift, mean, var].into_iter().all(|v| view.tensor(v).is_some());
+    require(known, "the statistics are not known")?;
+    let factor = |b: &mut frit_ir::GraphBuilder<'_>| {
+        let safe = b.add_scalar(var, norm.epsilon)?;
+        let deviation = b.unary(frit_ir::op::UnaryFn::Sqrt, safe)?;
+        Ok(b.div(scale, deviation)?)
+    };
+    scaled(e, m, factor, Some(mean), Some(shift))
+}
+
+fn gain(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let g = m.value("g")?;
+    let (o, spatial) = channels(view, m)?;
+    require_per_channel(view, g, &o, spatial)?;
+    scaled(e, m, |b| Ok(b.reshape(g, &[o])?), None, None)
+}
+
+fn bias(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, w, bias, shift) = (m.value("x")?, m.value("w")?, m.optional("bias"), m.value("shift")?);
+    let (o, spatial) = channels(view, m)?;
+    require_per_channel(view, shift, &o, spatial)?;
+    let conv = m.op(view, "c", |o| if let Op::Conv(c) = o { Some(c) } else { None })?;
+    e.build(m.label, |b| {
+        let mut shift = b.reshape(shift, &[o])?;
+        if let Some(bias) = bias {
+            shift = b.add(bias, shift)?;
+        }
+        Ok(b.op(conv, &[x, w, shift])?)
+    })
+}
+
+fn residual_has_same_shape(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
+    let (c, r) = (m.value("c")?, m.value("r")?);
+    require(same_shape(view.shape(c), view.shape(r)), "the other summand is broadcast")?;
+    require(!view.is_const(r), "the other summand is a constant")
+}

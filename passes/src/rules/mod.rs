@@ -1,0 +1,34 @@
+//! The tables of rewrite rules, by theme. The order in which they run is `pipeline.rs`'s business.
+
+pub mod activation;
+pub mod attention;
+pub mod broadcast;
+mod causal;
+pub mod conv;
+pub mod identity;
+pub mod layout;
+pub mod linear;
+pub mod norm;
+pub mod projection;
+pub mod scores;
+mod shapes;
+
+use crate::rule::Rule;
+
+/// Every table with its name.
+pub const TABLES: &[(&str, &[Rule])] = &[
+    ("identity", identity::RULES),
+    ("broadcast", broadcast::RULES),
+    ("layout", layout::RULES),
+    ("activation", activation::RULES),
+    ("norm", norm::RULES),
+    ("skip_norm", norm::SKIP),
+    ("lower", linear::LOWER),
+    ("scores", scores::RULES),
+    ("attention", attention::RULES),
+    ("linear", linear::RULES),
+    ("residual", linear::RESIDUAL),
+    ("conv", conv::RULES),
+    ("projection", projection::RULES),
+    ("tidy", linear::TIDY),
+];

@@ -1,0 +1,190 @@
+//! Normalisations out of means, differences and roots, and with the residual sum before them. Folding a batch norm
+//! into a convolution is in `conv.rs`.
+
+use crate::edit::Editor;
+use crate::rule::{Found, Refusal, Rule, require};
+use crate::view::View;
+use frit_ir::op::{Attr, InstanceNormalization, LayerNormalization, Op, RMSNormalization, SkipLayerNormalization};
+use frit_ir::types::{resolve_axis, same_shape};
+use frit_ir::{Dim, ValueId};
+
+/// The table.
+pub const RULES: &[Rule] = &[
+    // (x - mean) / sqrt(variance + epsilon) scale: as torch's exporter writes nn.LayerNorm.
+    Rule::built(
+        "layer_norm",
+        "C = Sub(?x, ReduceMean{axes=?axes, keepdims=true}(?x));
+         VAR = Add(ReduceMean{axes=?axes, keepdims=true}(Mul(C, C)), ?epsilon:scalar);
+         N = <Div(C, Sqrt(VAR)) | Mul(C, Reciprocal(Sqrt(VAR)))>;
+         Mul(N, ?scale)",
+        layer_norm,
+        &[
+            "x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001; scale: const f32[6]",
+            "x: f32[2, 3, 6]; axes = [1, 2]; epsilon = 0.00001; scale: const f32[3, 6]",
+        ],
+    ),
+    Rule::built(
+        "instance_norm",
+        "C = Sub(?x, ReduceMean{axes=?axes, keepdims=true}(?x));
+         VAR = Add(ReduceMean{axes=?axes, keepdims=true}(Mul(C, C)), ?epsilon:scalar);
+         Add(Mul(Div(C, Sqrt(VAR)), ?scale), ?bias)",
+        instance_norm,
+        &["x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001; scale: const f32[3, 1]; bias: const f32[3, 1]"],
+    ),
+    Rule::new("layer_norm_bias", "Add(LayerNormalization(?x, ?scale)@n, ?bias)", "LayerNormalization{*n}(?x, ?scale, ?bias)", &[
+        "x: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001",
+    ])
+    .when(bias_like_scale),
+    Rule::built(
+        "rms_norm",
+        "MS = Add(ReduceMean{axes=?axes, keepdims=true}(Mul(?x, ?x)), ?epsilon:scalar);
+         Mul(<Div(?x, Sqrt(MS)) | Mul(?x, Reciprocal(Sqrt(MS)))>, ?scale)",
+        rms_norm,
+        &["x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.000001; scale: const f32[6]"],
+    ),
+    // The scale and shift of a group norm that stand behind an instance norm with none of its own.
+    Rule::built(
+        "instance_norm_affine",
+        "Add(Mul(InstanceNormalization(?x, ?s, ?b)@n, ?scale:const), ?bias:const)",
+        instance_norm_affine,
+        &["x: f32[2, 3, 6]; s: const f32[3]; b: const f32[3]; scale: const f32[3, 1]; bias: const f32[3, 1]; n.epsilon = 0.00001"],
+    ),
+    Rule::built(
+        "unscaled_layer_norm",
+        "C = Sub(?x, ReduceMean{axes=?axes, keepdims=true}(?x));
+         VAR = Add(ReduceMean{axes=?axes, keepdims=true}(Mul(C, C)), ?epsilon:scalar);
+         Div(C, Sqrt(VAR))",
+        unscaled_layer_norm,
+        &["x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001"],
+    )
+    .when(scaled_nowhere),
+];
+
+/// Sums before a normalisation become part of it.
+pub const SKIP: &[Rule] = &[
+    Rule::built(
+        "skip_layer_norm",
+        "LayerNormalization(Add(?x, ?residual), ?scale, ?bias?)@n",
+        skip_layer_norm,
+        &[
+            "x: f32[2, 3, 6]; residual: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001",
+            "x: f32[2, 3, 6]; residual: f32[2, 3, 6]; scale: const f32[6]; bias: none; n.axis = -1; n.epsilon = 0.00001",
+        ],
+    ),
+];
+
+/// The first of the axes normalised, when they are the last ones.
+fn first_axis(view: View<'_>, x: ValueId, m: &Found<'_, '_>) -> Result<i64, Refusal> {
+    let rank = view.rank(x);
+    let Some(Attr::Ints(list)) = m.found.attr("axes") else {
+        return Err(Refusal::Because("no axes".into()));
+    };
+    let mut axes: Vec<usize> = list.iter().filter_map(|&a| resolve_axis(a, rank)).collect();
+    axes.sort_unstable();
+    let first = rank.saturating_sub(axes.len());
+    require(!axes.is_empty() && axes.iter().copied().eq(first..rank), "not the last axes are normalised")?;
+    i64::try_from(axes.len()).map(|n| -n).map_err(|_| Refusal::Because("too many axes".into()))
+}
+
+fn epsilon(view: View<'_>, m: &Found<'_, '_>) -> Result<f64, Refusal> {
+    let e = m.number(view, "epsilon")?;
+    require(e >= 0.0, "epsilon is negative")?;
+    Ok(e)
+}
+
+fn layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, scale) = (m.value("x")?, m.value("scale")?);
+    let op = LayerNormalization { axis: first_axis(view, x, m)?, epsilon: epsilon(view, m)? };
+    e.build(m.label, |b| Ok(b.op(op, &[x, scale])?))
+}
+
+fn unscaled_layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let x = m.value("x")?;
+    let op = LayerNormalization { axis: first_axis(view, x, m)?, epsilon: epsilon(view, m)? };
+    e.build(m.label, |b| {
+        let one = b.scalar_like(x, 1.0)?;
+        Ok(b.op(op, &[x, one])?)
+    })
+}
+
+/// A product behind it is a scale that another rule takes, or one along other axes that none does yet.
+fn scaled_nowhere(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
+    let root = m.root(view)?;
+    let product = view.graph.nodes().any(|(_, n)| n.op.name() == "Mul" && n.inputs.contains(&Some(root)));
+    require(!product, "a scale follows")
+}
+
+fn rms_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, scale) = (m.value("x")?, m.value("scale")?);
+    let op = RMSNormalization { axis: first_axis(view, x, m)?, epsilon: epsilon(view, m)? };
+    e.build(m.label, |b| Ok(b.op(op, &[x, scale])?))
+}
+
+/// The channels of a scale of x [N, C, spatial..] that varies along C alone.
+fn per_channel(view: View<'_>, x: ValueId, v: ValueId) -> Result<Dim, Refusal> {
+    let rank = view.rank(x);
+    let channels = view.shape(x).get(1).filter(|_| rank >= 3).cloned();
+    let Some(channels) = channels else { return Err(Refusal::Because("no [N, C, spatial..]".into())) };
+    let mut shape = view.shape(v).to_vec();
+    while shape.len() < rank {
+        shape.insert(0, Dim::constant(1));
+    }
+    let fits = shape.len() == rank
+        && shape.iter().enumerate().all(|(i, d)| if i == 1 { d.same(&channels) } else { d.is(1) });
+    require(fits, "the scale or bias does not vary along channels alone")?;
+    Ok(channels)
+}
+
+fn instance_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, scale, bias) = (m.value("x")?, m.value("scale")?, m.value("bias")?);
+    let channels = per_channel(view, x, scale)?;
+    per_channel(view, x, bias)?;
+    let all_spatial = i64::try_from(view.rank(x)).is_ok_and(|rank| first_axis(view, x, m) == Ok(2 - rank));
+    require(all_spatial, "not exactly the spatial axes are normalised")?;
+    let op = InstanceNormalization { epsilon: epsilon(view, m)? };
+    e.build(m.label, |b| {
+        let scale = b.reshape(scale, std::slice::from_ref(&channels))?;
+        let bias = b.reshape(bias, &[channels])?;
+        Ok(b.op(op, &[x, scale, bias])?)
+    })
+}
+
+fn instance_norm_affine(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, s, b0) = (m.value("x")?, m.value("s")?, m.value("b")?);
+    let (scale, bias) = (m.value("scale")?, m.value("bias")?);
+    let channels = per_channel(view, x, scale)?;
+    per_channel(view, x, bias)?;
+    let op = m.op(view, "n", |o| if let Op::InstanceNormalization(n) = o { Some(n) } else { None })?;
+    e.build(m.label, |b| {
+        let scale = b.reshape(scale, std::slice::from_ref(&channels))?;
+        let bias = b.reshape(bias, &[channels])?;
+        let s = b.mul(s, scale)?;
+        let shift = b.mul(b0, scale)?;
+        let shift = b.add(shift, bias)?;
+        Ok(b.op(op, &[x, s, shift])?)
+    })
+}
+
+fn bias_like_scale(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
+    // A residual of x's shape is no bias.
+    let (x, bias) = (view.shape(m.value("x")?), view.shape(m.value("bias")?));
+    require(bias.len() < x.len() || !same_shape(bias, x), "the sum is of two activations")
+}
+
+fn skip_layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, residual, scale) = (m.value("x")?, m.value("residual")?, m.value("scale")?);
+    let bias = m.optional("bias");
+    let norm = m.op(view, "n", |o| if let Op::LayerNormalization(n) = o { Some(n) } else { None })?;
+    let rank = view.rank(x);
+    require(resolve_axis(norm.axis, rank) == rank.checked_sub(1), "more than the last axis is normalised")?;
+    require(same_shape(view.shape(x), view.shape(residual)), "one summand is broadcast")?;
+    require(!view.is_const(x) && !view.is_const(residual), "one summand is a constant")?;
+    let op = SkipLayerNormalization { epsilon: norm.epsilon };
+    e.build(m.label, |b| Ok(b.op_opt(op, &[Some(x), Some(residual), Some(scale), bias])?))
+}

@@ -155,6 +155,16 @@ pub enum RequestError {
         /// Entries that exist.
         known: Vec<String>,
     },
+    /// No such dimension.
+    #[error("{class} has no dimension `{name}` for these inputs; its dimensions are: {}", known.join(", "))]
+    UnknownDimension {
+        /// The class.
+        class: String,
+        /// The name asked for.
+        name: String,
+        /// Dimensions that exist with this signature.
+        known: Vec<String>,
+    },
     /// The inputs do not go together.
     #[error("{class}: {message}")]
     Signature {

@@ -284,6 +284,9 @@ fn requests_that_do_not_fit_say_why() {
     let entry = Request { entry: Some("backward".to_string()), ..Request::default() };
     let entry = hf::build(&model("ved_equal"), &entry).err().unwrap();
     assert!(entry.to_string().contains("decoder_step"), "{entry}");
+    let dims = Request { dims: [("length".to_string(), 3)].into(), ..Request::default() };
+    let dims = hf::build(&model("bert_model"), &dims).err().unwrap();
+    assert!(dims.to_string().contains("batch, sequence"), "{dims}");
     let rank = Request {
         signature: Some(vec![InputSpec::of("input_ids", frit_ir::DType::I64, &[3])]),
         ..Request::default()
@@ -328,4 +331,14 @@ fn class_names_are_unique_and_base_models_come_first() {
         let first = CLASSES.iter().find(|c| c.model_type == class.model_type).unwrap();
         assert!(first.is_base, "{} comes before its base model", class.name);
     }
+}
+
+/// `FRIT_BLESS=1` writes the file.
+#[test]
+fn the_list_of_models_is_that_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/MODELS.md");
+    if std::env::var_os("FRIT_BLESS").is_some() {
+        std::fs::write(&path, hf::registry::markdown()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), hf::registry::markdown());
 }

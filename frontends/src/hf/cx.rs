@@ -7,6 +7,7 @@ use crate::error::{FrontendError, RequestError};
 use frit_ir::builder::{BuildError, GraphBuilder};
 use frit_ir::graph::{InputDefault, State, ValueId};
 use frit_ir::{DType, Dim, Tensor, TensorType};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What building gives.
@@ -52,6 +53,7 @@ pub struct Cx<'a, 'm> {
     candidates: Vec<Candidate>,
     folded: Option<Folded>,
     fixed: BTreeMap<String, usize>,
+    asked: RefCell<BTreeSet<String>>,
 }
 
 /// Two leading axes of the inputs that the graph sees as one.
@@ -63,7 +65,15 @@ struct Folded {
 
 impl<'a, 'm> Cx<'a, 'm> {
     pub(super) fn new(b: GraphBuilder<'m>, call: &'a Call) -> Self {
-        Cx { b, call, taken: BTreeSet::new(), candidates: Vec::new(), folded: None, fixed: call.dims.clone() }
+        Cx {
+            b,
+            call,
+            taken: BTreeSet::new(),
+            candidates: Vec::new(),
+            folded: None,
+            fixed: call.dims.clone(),
+            asked: RefCell::default(),
+        }
     }
 
     /// Runs `f` with nodes labelled by the scope of the weights that they use.
@@ -76,6 +86,7 @@ impl<'a, 'm> Cx<'a, 'm> {
 
     /// A dimension: its fixed value, or the symbol.
     pub fn dim(&self, symbol: &str) -> Dim {
+        self.asked.borrow_mut().insert(symbol.to_string());
         if let Some(folded) = self.folded.as_ref().filter(|_| symbol == "batch") {
             return folded.both.clone();
         }
@@ -99,6 +110,7 @@ impl<'a, 'm> Cx<'a, 'm> {
 
     /// The fixed value of a dimension.
     pub fn fixed(&self, symbol: &str) -> Option<usize> {
+        self.asked.borrow_mut().insert(symbol.to_string());
         self.fixed.get(symbol).copied()
     }
 
@@ -230,8 +242,8 @@ impl<'a, 'm> Cx<'a, 'm> {
         Ok(self.b.named_weight(name, make()?)?)
     }
 
-    /// Ends the graph: outputs as selected, every given input used.
-    pub(super) fn finish(mut self, known_inputs: &[&str]) -> Built<()> {
+    /// Ends the graph: outputs as selected, every given input used. Gives the dimensions that it has.
+    pub(super) fn finish(mut self, known_inputs: &[&str]) -> Built<BTreeSet<String>> {
         for spec in &self.call.inputs {
             if self.taken.contains(&spec.name) {
                 continue;
@@ -272,7 +284,7 @@ impl<'a, 'm> Cx<'a, 'm> {
         }
         let outputs: BTreeSet<String> = self.b.graph.outputs.iter().map(|o| o.name.clone()).collect();
         self.b.graph.states.retain(|s| outputs.contains(&s.output));
-        Ok(())
+        Ok(self.asked.into_inner())
     }
 }
 

@@ -7,6 +7,7 @@ use super::request::Request;
 use super::weights::Weights;
 use crate::error::{FrontendError, RequestError};
 use frit_ir::{Graph, GraphBuilder, Module};
+use std::collections::BTreeSet;
 
 /// Name of the entry that every class has.
 pub const FORWARD: &str = "forward";
@@ -24,6 +25,7 @@ pub struct Job<'j> {
     default_inputs: &'j [String],
     module: Module,
     entries: Vec<&'static str>,
+    dims: BTreeSet<String>,
 }
 
 impl<'j> Job<'j> {
@@ -42,6 +44,7 @@ impl<'j> Job<'j> {
             default_inputs,
             module: Module::default(),
             entries: Vec::new(),
+            dims: BTreeSet::new(),
         }
     }
 
@@ -86,7 +89,7 @@ impl<'j> Job<'j> {
         let mut graph = Graph::new(name);
         let mut cx = Cx::new(GraphBuilder::new(&mut graph, &mut self.module.weights), &call);
         f(&mut cx, &self.weights)?;
-        cx.finish(known)?;
+        self.dims.extend(cx.finish(known)?);
         // Candidates that nobody selected leave dead nodes.
         let graph = graph.compacted().map_err(|e| RequestError::Signature {
             class: self.class.name.to_string(),
@@ -102,6 +105,13 @@ impl<'j> Job<'j> {
                 class: self.class.name.to_string(),
                 name: entry.clone(),
                 known: self.entries.iter().map(ToString::to_string).collect(),
+            }));
+        }
+        if let Some(name) = self.request.dims.keys().find(|d| !self.dims.contains(*d)) {
+            return Err(FrontendError::Request(RequestError::UnknownDimension {
+                class: self.class.name.to_string(),
+                name: name.clone(),
+                known: self.dims.into_iter().collect(),
             }));
         }
         if self.request.entry.as_deref().is_some_and(|e| e != FORWARD) {

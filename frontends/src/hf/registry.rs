@@ -77,3 +77,23 @@ pub fn find(name: &str) -> Option<&'static Class> {
 pub fn base_of(model_type: &str) -> Option<&'static Class> {
     CLASSES.iter().find(|c| c.model_type == model_type)
 }
+
+/// docs/MODELS.md: every class with its inputs.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Models\n\n\
+         Classes of transformers that frit builds from a checkpoint folder. Made from the table in \
+         `frontends/src/hf/registry.rs`; a test keeps it true.\n\n\
+         | class | model_type | inputs of `forward` | made by the model's own processor |\n\
+         |---|---|---|---|\n",
+    );
+    let list = |names: &[&str]| {
+        let shown: Vec<String> = names.iter().map(|n| format!("`{}`", n.trim_end_matches(".0.0"))).collect();
+        shown.join(", ")
+    };
+    for class in CLASSES {
+        let row = [class.name, class.model_type, &list(class.inputs), &list(class.usual_inputs)].join(" | ");
+        text.push_str(&format!("| {row} |\n"));
+    }
+    text
+}

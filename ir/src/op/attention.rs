@@ -7,8 +7,8 @@ use crate::op_struct;
 
 op_struct! {
     /// softmax(scale q k' + mask) v a head (<https://arxiv.org/abs/1706.03762>). Each of q, k, v is
-    /// [B, S, heads D] or [B, heads, S, D]; the result is [B, Sq, q_heads Dv] when q has rank 3, else
-    /// [B, q_heads, Sq, Dv]. The mask broadcasts to [B, q_heads, Sq, Sk] and is added, or, when bool, keeps where
+    /// `[B, S, heads D]` or `[B, heads, S, D]`; the result is `[B, Sq, q_heads Dv]` when q has rank 3, else
+    /// `[B, q_heads, Sq, Dv]`. The mask broadcasts to `[B, q_heads, Sq, Sk]` and is added, or, when bool, keeps where
     /// true. A key left out by a bool mask or by `causal` scores the lowest finite number, so a query that sees
     /// no key gets the mean of all values. ONNX Attention-23 but for that.
     pub struct Attention = "Attention" {
@@ -149,7 +149,7 @@ impl OpDef for Attention {
     }
 }
 
-/// [B, S, heads D] to [B, heads, S, D]; four axes stay.
+/// `[B, S, heads D]` to `[B, heads, S, D]`; four axes stay.
 fn split_heads(b: &mut GraphBuilder<'_>, x: ValueId, heads: i64) -> Result<ValueId, BuildError> {
     let shape = b.shape(x)?;
     let [batch, sequence, width] = shape.as_slice() else { return Ok(x) };
@@ -159,7 +159,7 @@ fn split_heads(b: &mut GraphBuilder<'_>, x: ValueId, heads: i64) -> Result<Value
     b.transpose(x, &[0, 2, 1, 3])
 }
 
-/// Each head of [B, heads, S, D] `repeat` times in a row.
+/// Each head of `[B, heads, S, D]` `repeat` times in a row.
 fn repeat_heads(b: &mut GraphBuilder<'_>, x: ValueId, repeat: i64) -> Result<ValueId, BuildError> {
     let shape = b.shape(x)?;
     let ([batch, h, s, d], true) = (shape.as_slice(), repeat > 1) else { return Ok(x) };

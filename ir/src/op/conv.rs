@@ -10,8 +10,8 @@ use crate::op_struct;
 const OPERANDS: &[Operand] = &[one("x"), one("w"), optional("bias")];
 
 op_struct! {
-    /// Convolution (cross-correlation): x [N, C, spatial..], w [O, C/group, kernel..], bias [O] to
-    /// [N, O, windows..]. ONNX Conv-11.
+    /// Convolution (cross-correlation): x `[N, C, spatial..]`, w `[O, C/group, kernel..]`, bias `[O]` to
+    /// `[N, O, windows..]`. ONNX Conv-11.
     pub struct Conv = "Conv" {
         /// Step from one window to the next, one a spatial axis.
         pub strides: Vec<i64>,
@@ -126,7 +126,7 @@ impl OpDef for Conv {
 }
 
 op_struct! {
-    /// Transposed convolution, the gradient of Conv: x [N, C, spatial..], w [C, O/group, kernel..], bias [O];
+    /// Transposed convolution, the gradient of Conv: x `[N, C, spatial..]`, w `[C, O/group, kernel..]`, bias `[O]`;
     /// extents (extent - 1) stride - pads + dilation (kernel - 1) + output_padding + 1. ONNX ConvTranspose-11.
     pub struct ConvTranspose = "ConvTranspose" {
         /// Step from one window to the next, one a spatial axis.

@@ -7,8 +7,8 @@ use crate::op_struct;
 
 op_struct! {
     /// Minus the log-probability of each target over all alignments with blanks and repeats (Graves et al. 2006,
-    /// "Connectionist Temporal Classification"); torch.nn.functional.ctc_loss. log_probs [T, N, C], targets
-    /// i64 [N, S] (those beyond the target length are not read), input_lengths i64 [N], target_lengths i64 [N].
+    /// "Connectionist Temporal Classification"); torch.nn.functional.ctc_loss. log_probs `[T, N, C]`, targets
+    /// i64 `[N, S]` (those beyond the target length are not read), input_lengths i64 `[N]`, target_lengths i64 `[N]`.
     /// The mean divides each loss by its target length, at least 1, first.
     pub struct CTCLoss = "CTCLoss" {
         /// The class that stands for no symbol.

@@ -39,7 +39,7 @@ impl OpDef for Reshape {
 }
 
 op_struct! {
-    /// Reorders axes: axis i of the result is axis perm[i] of x. ONNX Transpose-13.
+    /// Reorders axes: axis i of the result is axis `perm[i]` of x. ONNX Transpose-13.
     pub struct Transpose = "Transpose" {
         /// A permutation of the axes.
         pub perm: Vec<i64>,

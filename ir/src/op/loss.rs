@@ -18,7 +18,7 @@ attr_enum! {
 }
 
 op_struct! {
-    /// Minus the log-softmax of each sample's scores at its label: scores [N, C], labels i64 [N]. Ignored labels
+    /// Minus the log-softmax of each sample's scores at its label: scores `[N, C]`, labels i64 `[N]`. Ignored labels
     /// cost 0 and do not count in the mean, which is NaN when all are ignored.
     /// ONNX SoftmaxCrossEntropyLoss-13, its first output, without class weights.
     pub struct SoftmaxCrossEntropyLoss = "SoftmaxCrossEntropyLoss" {

@@ -36,7 +36,7 @@ op_struct! {
 
 const SCALED: &[Operand] = &[one("x"), one("scale"), one("bias")];
 
-/// Checks x [N, C, ..] and one number a channel in each of the other operands.
+/// Checks x `[N, C, ..]` and one number a channel in each of the other operands.
 fn infer_channels(cx: &Infer<'_>, least_rank: usize, operands: usize) -> Result<Vec<TensorType>, OpError> {
     let x = cx.expect_float(0)?;
     let channels = x.shape.get(1).filter(|_| x.rank() >= least_rank);
@@ -49,7 +49,7 @@ fn infer_channels(cx: &Infer<'_>, least_rank: usize, operands: usize) -> Result<
     Ok(vec![x.clone()])
 }
 
-/// Reshapes a value [C] so that it broadcasts over the channels of x.
+/// Reshapes a value `[C]` so that it broadcasts over the channels of x.
 fn per_channel(b: &mut GraphBuilder<'_>, v: ValueId, x: ValueId) -> Result<ValueId, BuildError> {
     let mut shape = vec![b.dim(v, 0)?];
     shape.resize(b.rank(x)?.saturating_sub(1), Dim::constant(1));

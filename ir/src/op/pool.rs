@@ -8,7 +8,7 @@ use crate::op_struct;
 const X: &[Operand] = &[one("x")];
 
 op_struct! {
-    /// Largest element under each window of x [N, C, spatial..]; padding never wins. ONNX MaxPool-12.
+    /// Largest element under each window of x `[N, C, spatial..]`; padding never wins. ONNX MaxPool-12.
     pub struct MaxPool = "MaxPool" {
         /// Extents of the window.
         pub kernel: Vec<i64>,
@@ -24,7 +24,7 @@ op_struct! {
 }
 
 op_struct! {
-    /// Mean under each window of x [N, C, spatial..]. ONNX AveragePool-19.
+    /// Mean under each window of x `[N, C, spatial..]`. ONNX AveragePool-19.
     pub struct AveragePool = "AveragePool" {
         /// Extents of the window.
         pub kernel: Vec<i64>,
@@ -150,7 +150,7 @@ fn eval_pool(
 }
 
 op_struct! {
-    /// Mean over all spatial axes of x [N, C, spatial..], kept with extent 1. ONNX GlobalAveragePool-1.
+    /// Mean over all spatial axes of x `[N, C, spatial..]`, kept with extent 1. ONNX GlobalAveragePool-1.
     pub struct GlobalAveragePool = "GlobalAveragePool" {}
 }
 

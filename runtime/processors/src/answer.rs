@@ -142,7 +142,9 @@ impl fmt::Display for Answer {
             }
             Answer::Transcription { text, .. } | Answer::Text { text } => f.write_str(text),
             Answer::FilledMask { masks } => lines(f, masks, |f, fills| {
-                lines(f, fills, |f, x| write!(f, "{:6.2} %  {:12}  {}", 100.0 * x.score, x.token_text, x.sequence))
+                lines(f, fills, |f, x| {
+                    write!(f, "{:6.2} %  {:12}  {}", 100.0 * x.score, x.token_text, x.sequence)
+                })
             }),
             Answer::Spans { spans } if spans.is_empty() => f.write_str("no answer found in the context"),
             Answer::Spans { spans } => lines(f, spans, |f, s| {
@@ -150,7 +152,9 @@ impl fmt::Display for Answer {
             }),
             Answer::Tokens { tokens } => {
                 let width = tokens.iter().map(|t| t.word.chars().count()).max().unwrap_or(0);
-                lines(f, tokens, |f, t| write!(f, "{:width$}  {}  {:.2} %", t.word, t.entity, 100.0 * t.score))
+                lines(f, tokens, |f, t| {
+                    write!(f, "{:width$}  {}  {:.2} %", t.word, t.entity, 100.0 * t.score)
+                })
             }
             Answer::Choice { choice, probabilities } => {
                 write!(f, "choice {}", choice.saturating_add(1))?;

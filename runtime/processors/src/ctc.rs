@@ -121,7 +121,12 @@ impl CtcDecoder {
     }
 
     /// Decodes scores of shape `[frames, vocabulary]`, row-major: the best id of each frame, the lowest of equals.
-    pub fn decode_scores(&self, scores: &[f32], vocabulary: usize, options: CtcOptions) -> Result<Transcription> {
+    pub fn decode_scores(
+        &self,
+        scores: &[f32],
+        vocabulary: usize,
+        options: CtcOptions,
+    ) -> Result<Transcription> {
         if vocabulary == 0 || !scores.len().is_multiple_of(vocabulary) {
             return Err(Error::Output {
                 name: "logits".to_owned(),
@@ -189,7 +194,8 @@ impl CtcDecoder {
 
     /// Seconds that a frame count stands for, where config.json gives the model's convolutions.
     pub fn seconds(&self, frames: usize, sampling_rate: u32) -> Option<f64> {
-        let hop = self.convolutions.as_ref()?.iter().try_fold(1usize, |n, &(_, stride)| n.checked_mul(stride))?;
+        let hop =
+            self.convolutions.as_ref()?.iter().try_fold(1usize, |n, &(_, stride)| n.checked_mul(stride))?;
         let samples = frames.checked_mul(hop)?;
         (sampling_rate > 0).then(|| samples as f64 / f64::from(sampling_rate))
     }
@@ -229,7 +235,8 @@ fn read_vocab(doc: Doc, language: Option<&str>) -> Result<Vec<(String, u32)>> {
     };
     let mut vocab = Vec::new();
     for (token, id) in doc.entries() {
-        let id = id.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| doc.wrong(token, "a token id"))?;
+        let id =
+            id.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| doc.wrong(token, "a token id"))?;
         vocab.push((token.to_owned(), id));
     }
     Ok(vocab)
@@ -244,8 +251,14 @@ fn convolutions(config: &Doc) -> Result<Option<Vec<(usize, usize)>>> {
         let Some(list) = config.get(key) else {
             return Ok((config.str("model_type")? == Some("wav2vec2")).then(|| default.to_vec()));
         };
-        let number = |v: &serde_json::Value| v.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
-        list.as_array().ok_or_else(wrong)?.iter().map(|v| number(v).ok_or_else(wrong)).collect::<Result<_>>().map(Some)
+        let number =
+            |v: &serde_json::Value| v.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+        list.as_array()
+            .ok_or_else(wrong)?
+            .iter()
+            .map(|v| number(v).ok_or_else(wrong))
+            .collect::<Result<_>>()
+            .map(Some)
     };
     let (kernels, strides) = (read("conv_kernel", &KERNELS)?, read("conv_stride", &STRIDES)?);
     Ok(kernels.zip(strides).map(|(k, s)| k.into_iter().zip(s).collect()))
@@ -272,7 +285,8 @@ mod tests {
         let d = decoder("{}");
         let out = d.decode_ids(&[1, 2, 2, 0, 2, 3, 1, 1, 3, 0, 1], CtcOptions::default());
         assert_eq!(out.text, "AAB B");
-        let words: Vec<(&str, usize, usize)> = out.words.iter().map(|w| (w.text.as_str(), w.start, w.end)).collect();
+        let words: Vec<(&str, usize, usize)> =
+            out.words.iter().map(|w| (w.text.as_str(), w.start, w.end)).collect();
         assert_eq!(words, [("AAB", 1, 6), ("B", 8, 9)]);
         assert_eq!(d.seconds(out.words[1].start, 16_000), Some(0.16));
         assert_eq!(d.frames(16_000), Some(49));

@@ -56,7 +56,12 @@ impl Doc {
     /// The error for a value of the wrong kind.
     pub fn wrong(&self, key: &str, expected: impl Into<String>) -> Error {
         let got = self.root.get(key).map_or_else(|| "nothing".to_owned(), |v| shorten(&v.to_string()));
-        Error::Value { file: self.file.clone(), key: format!("{}{key}", self.prefix), expected: expected.into(), got }
+        Error::Value {
+            file: self.file.clone(),
+            key: format!("{}{key}", self.prefix),
+            expected: expected.into(),
+            got,
+        }
     }
 
     /// The error for a value that nothing here implements.
@@ -70,7 +75,12 @@ impl Doc {
         }
     }
 
-    fn typed<'a, T>(&'a self, key: &str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+    fn typed<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
         match self.get(key) {
             None => Ok(None),
             Some(value) => read(value).map(Some).ok_or_else(|| self.wrong(key, expected)),
@@ -121,7 +131,8 @@ mod tests {
 
     #[test]
     fn errors_name_file_and_key() {
-        let doc = Doc::parse("a.json", r#"{"size": {"height": "x"}, "n": 1000000000000000019884624838656}"#).unwrap();
+        let doc = Doc::parse("a.json", r#"{"size": {"height": "x"}, "n": 1000000000000000019884624838656}"#)
+            .unwrap();
         let error = doc.object("size").unwrap().usize("height").unwrap_err().to_string();
         assert_eq!(error, "a.json: size.height: expected a whole number from 0, got \"x\"");
         assert_eq!(doc.usize("n").unwrap(), Some(usize::MAX));

@@ -110,7 +110,9 @@ pub enum Error {
         why: &'static str,
     },
     /// The sound's container or codec is unknown.
-    #[error("{name}: not a sound in a known format ({message}); wav, flac, aiff, ogg/vorbis and mp3 are read")]
+    #[error(
+        "{name}: not a sound in a known format ({message}); wav, flac, aiff, ogg/vorbis and mp3 are read"
+    )]
     SoundFormat {
         /// File name.
         name: String,
@@ -128,7 +130,9 @@ pub enum Error {
         message: String,
     },
     /// The sound ends before the length that its header gives.
-    #[error("{name}: the sound is cut off: its header gives {expected} samples a channel, the file holds {got}")]
+    #[error(
+        "{name}: the sound is cut off: its header gives {expected} samples a channel, the file holds {got}"
+    )]
     SoundTruncated {
         /// File name.
         name: String,
@@ -186,7 +190,9 @@ pub enum Error {
         message: String,
     },
     /// A picture, or the size that it is to get, has no pixels or too many.
-    #[error("{name}: a picture of {width} x {height} pixels; each side takes 1 to {max_side}, both together {max_pixels}")]
+    #[error(
+        "{name}: a picture of {width} x {height} pixels; each side takes 1 to {max_side}, both together {max_pixels}"
+    )]
     ImageSize {
         /// File name, or the key that gives the size.
         name: String,
@@ -233,11 +239,29 @@ pub(crate) fn shorten(value: &str) -> String {
     short
 }
 
-/// Runs a decoder of another crate on untrusted bytes; a panic in it becomes `None`.
+/// Runs code of another crate on untrusted bytes; a panic in it becomes `None`, without a word on standard error.
 ///
-/// The decoders are written not to panic, so this is a second wall. What they build is dropped on the way, so no
-/// broken state survives.
+/// Those crates mean not to panic, but some do (tokenizers on a malformed decoder, for one), so this is a second wall.
+/// What they build is dropped on the way, so no broken state survives.
 #[cfg(any(feature = "audio", feature = "image", feature = "text"))]
-pub(crate) fn walled<T>(decode: impl FnOnce() -> T) -> Option<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).ok()
+pub(crate) fn walled<T>(run: impl FnOnce() -> T) -> Option<T> {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+    use std::sync::Once;
+    thread_local! {
+        static INSIDE: Cell<usize> = const { Cell::new(0) };
+    }
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = take_hook();
+        set_hook(Box::new(move |info| {
+            if INSIDE.try_with(Cell::get).unwrap_or(0) == 0 {
+                loud(info);
+            }
+        }));
+    });
+    INSIDE.with(|n| n.set(n.get().saturating_add(1)));
+    let out = catch_unwind(AssertUnwindSafe(run)).ok();
+    INSIDE.with(|n| n.set(n.get().saturating_sub(1)));
+    out
 }

@@ -72,7 +72,9 @@ pub(crate) fn answers(
         Task::Features => Ok(outputs.0.iter().map(|(name, t)| features(name, t)).collect()),
         Task::Classification => {
             let rows = outputs.rows("logits", 2)?;
-            Ok((0..rows.outer).map(|i| Answer::Labels { labels: processor.labels.best(rows.row(i, 0), k) }).collect())
+            Ok((0..rows.outer)
+                .map(|i| Answer::Labels { labels: processor.labels.best(rows.row(i, 0), k) })
+                .collect())
         }
         Task::MultipleChoice => {
             let rows = outputs.rows("logits", 2)?;
@@ -111,12 +113,14 @@ fn choice(logits: &[f32]) -> Answer {
 
 /// Decodes each sound's own frames; those of the padding of a batch are left out.
 fn transcriptions(processor: &Processor, prepared: &Prepared, outputs: &Outputs<'_>) -> Result<Vec<Answer>> {
-    let ctc = processor.ctc.as_ref().ok_or(Error::Missing { what: "CTC vocabulary", files: &["vocab.json"] })?;
+    let ctc =
+        processor.ctc.as_ref().ok_or(Error::Missing { what: "CTC vocabulary", files: &["vocab.json"] })?;
     let rate = processor.sampling_rate().unwrap_or(0);
     let rows = outputs.rows("logits", 3)?;
     (0..rows.outer)
         .map(|i| {
-            let own = prepared.lengths.get(i).and_then(|&n| ctc.frames(n)).unwrap_or(rows.inner).min(rows.inner);
+            let own =
+                prepared.lengths.get(i).and_then(|&n| ctc.frames(n)).unwrap_or(rows.inner).min(rows.inner);
             let scores = rows.block(i).get(..own.saturating_mul(rows.last)).unwrap_or(&[]);
             let out = ctc.decode_scores(scores, rows.last, CtcOptions::default())?;
             let words = out.words.into_iter().map(|w| TimedWord::new(w, |n| ctc.seconds(n, rate))).collect();
@@ -176,8 +180,13 @@ mod text {
         let mask = tokenizer.special_id(Role::Mask);
         encoded(prepared, "logits", rows.outer)?
             .map(|(i, row, left)| {
-                let gaps: Vec<usize> =
-                    row.ids.iter().enumerate().filter(|(_, id)| Some(**id) == mask).map(|(at, _)| at).collect();
+                let gaps: Vec<usize> = row
+                    .ids
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, id)| Some(**id) == mask)
+                    .map(|(at, _)| at)
+                    .collect();
                 let fills = |&at: &usize| -> Result<Vec<Fill>> {
                     let shares = softmax(rows.row(i, at.saturating_add(left)));
                     top_k(&shares, k)
@@ -239,9 +248,12 @@ mod text {
         let context: Vec<char> = prepared.context.chars().collect();
         let mut spans: Vec<ContextSpan> = Vec::new();
         for (i, row, left) in encoded(prepared, "start_logits", starts.outer)? {
-            let own = |rows: &Rows| -> Vec<f32> { rows.row(i, 0).iter().skip(left).take(row.len()).copied().collect() };
+            let own = |rows: &Rows| -> Vec<f32> {
+                rows.row(i, 0).iter().skip(left).take(row.len()).copied().collect()
+            };
             let in_context: Vec<bool> = row.sequences.iter().map(|&s| s == Some(1)).collect();
-            let cls: Vec<usize> = (0..row.len()).filter(|&t| cls.is_some() && row.ids.get(t).copied() == cls).collect();
+            let cls: Vec<usize> =
+                (0..row.len()).filter(|&t| cls.is_some() && row.ids.get(t).copied() == cls).collect();
             for span in best_spans(&own(&starts), &own(&ends), &in_context, &cls, k.max(1), MAX_ANSWER) {
                 let Some((start, end)) = row.word_span(span.first, span.last, 1) else { continue };
                 let answer: String = context.iter().take(end).skip(start).collect();

@@ -21,8 +21,8 @@ pub mod image;
 #[cfg(feature = "text")]
 pub mod text;
 
-pub use assets::{Assets, MAX_ASSET_BYTES, MAX_RAW_BYTES, PROCESSOR_FILES, RawFile};
 pub use answer::Answer;
+pub use assets::{Assets, MAX_ASSET_BYTES, MAX_RAW_BYTES, PROCESSOR_FILES, RawFile};
 pub use error::{Error, Result};
 pub use processor::{Prepared, Processor};
 pub use task::{RawInput, Task};

@@ -139,7 +139,8 @@ impl Processor {
                 tokenizer.batch(tokenizer.encode_windows(input, limit, stride)?)?
             }
             (Task::MultipleChoice, [beginning, choices @ ..]) if choices.len() > 1 => {
-                let mut batch = tokenizer.encode_batch(choices.iter().map(|c| (beginning.as_str(), c.as_str())))?;
+                let mut batch =
+                    tokenizer.encode_batch(choices.iter().map(|c| (beginning.as_str(), c.as_str())))?;
                 for (_, tensor) in &mut batch.tensors {
                     let mut shape = vec![1];
                     shape.extend_from_slice(tensor.shape());
@@ -147,7 +148,9 @@ impl Processor {
                 }
                 batch
             }
-            (Task::QuestionAnswering | Task::MultipleChoice, _) => return Err(wrong(format!("{} texts", texts.len()))),
+            (Task::QuestionAnswering | Task::MultipleChoice, _) => {
+                return Err(wrong(format!("{} texts", texts.len())));
+            }
             _ => tokenizer.encode_batch(texts.iter().map(String::as_str))?,
         };
         if self.task == Task::FillMask {

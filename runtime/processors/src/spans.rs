@@ -34,7 +34,8 @@ pub fn best_spans(
     let n = start.len().min(end.len()).min(context.len());
     let allowed: Vec<bool> = (0..n).map(|i| context.get(i) == Some(&true) || cls.contains(&i)).collect();
     let shares = |logits: &[f32]| {
-        let masked: Vec<f32> = logits.iter().zip(&allowed).map(|(&x, &ok)| if ok { x } else { MASKED }).collect();
+        let masked: Vec<f32> =
+            logits.iter().zip(&allowed).map(|(&x, &ok)| if ok { x } else { MASKED }).collect();
         let mut p = softmax(&masked);
         if let Some(first) = p.first_mut() {
             *first = 0.0;

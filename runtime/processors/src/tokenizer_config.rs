@@ -80,14 +80,36 @@ pub struct Class {
 
 const IDS_TYPES_MASK: &[&str] = &["input_ids", "token_type_ids", "attention_mask"];
 const IDS_MASK: &[&str] = &["input_ids", "attention_mask"];
-const BERT: &[(Role, &str)] = &[(Unk, "[UNK]"), (Sep, "[SEP]"), (Pad, "[PAD]"), (Cls, "[CLS]"), (Mask, "[MASK]")];
+const BERT: &[(Role, &str)] =
+    &[(Unk, "[UNK]"), (Sep, "[SEP]"), (Pad, "[PAD]"), (Cls, "[CLS]"), (Mask, "[MASK]")];
 const GPT2: &[(Role, &str)] = &[(Bos, "<|endoftext|>"), (Eos, "<|endoftext|>"), (Unk, "<|endoftext|>")];
-const ROBERTA: &[(Role, &str)] =
-    &[(Bos, "<s>"), (Eos, "</s>"), (Unk, "<unk>"), (Sep, "</s>"), (Pad, "<pad>"), (Cls, "<s>"), (Mask, "<mask>")];
-const ALBERT: &[(Role, &str)] =
-    &[(Bos, "[CLS]"), (Eos, "[SEP]"), (Unk, "<unk>"), (Sep, "[SEP]"), (Pad, "<pad>"), (Cls, "[CLS]"), (Mask, "[MASK]")];
-const XLNET: &[(Role, &str)] =
-    &[(Bos, "<s>"), (Eos, "</s>"), (Unk, "<unk>"), (Sep, "<sep>"), (Pad, "<pad>"), (Cls, "<cls>"), (Mask, "<mask>")];
+const ROBERTA: &[(Role, &str)] = &[
+    (Bos, "<s>"),
+    (Eos, "</s>"),
+    (Unk, "<unk>"),
+    (Sep, "</s>"),
+    (Pad, "<pad>"),
+    (Cls, "<s>"),
+    (Mask, "<mask>"),
+];
+const ALBERT: &[(Role, &str)] = &[
+    (Bos, "[CLS]"),
+    (Eos, "[SEP]"),
+    (Unk, "<unk>"),
+    (Sep, "[SEP]"),
+    (Pad, "<pad>"),
+    (Cls, "[CLS]"),
+    (Mask, "[MASK]"),
+];
+const XLNET: &[(Role, &str)] = &[
+    (Bos, "<s>"),
+    (Eos, "</s>"),
+    (Unk, "<unk>"),
+    (Sep, "<sep>"),
+    (Pad, "<pad>"),
+    (Cls, "<cls>"),
+    (Mask, "<mask>"),
+];
 const CLIP: &[(Role, &str)] =
     &[(Bos, "<|startoftext|>"), (Eos, "<|endoftext|>"), (Unk, "<|endoftext|>"), (Pad, "<|endoftext|>")];
 const LLAMA: &[(Role, &str)] = &[(Bos, "<s>"), (Eos, "</s>"), (Unk, "<unk>")];
@@ -112,9 +134,17 @@ pub const CLASSES: &[Class] = &[
     class("BartTokenizer", Vocabulary::RobertaBpe, IDS_MASK, ROBERTA),
     class("XLMRobertaTokenizer", Vocabulary::TokenizerJson, IDS_MASK, ROBERTA),
     class("AlbertTokenizer", Vocabulary::TokenizerJson, IDS_TYPES_MASK, ALBERT),
-    Class { pad_left: true, pad_type: 3, ..class("XLNetTokenizer", Vocabulary::TokenizerJson, IDS_TYPES_MASK, XLNET) },
+    Class {
+        pad_left: true,
+        pad_type: 3,
+        ..class("XLNetTokenizer", Vocabulary::TokenizerJson, IDS_TYPES_MASK, XLNET)
+    },
     class("CLIPTokenizer", Vocabulary::TokenizerJson, IDS_MASK, CLIP),
-    Class { pad_left: true, clean_up: false, ..class("LlamaTokenizer", Vocabulary::TokenizerJson, IDS_MASK, LLAMA) },
+    Class {
+        pad_left: true,
+        clean_up: false,
+        ..class("LlamaTokenizer", Vocabulary::TokenizerJson, IDS_MASK, LLAMA)
+    },
     class("Wav2Vec2CTCTokenizer", Vocabulary::Ctc, IDS_MASK, CTC),
     ANY_CLASS,
 ];
@@ -261,9 +291,12 @@ impl TokenizerConfig {
         for role in Role::ALL {
             let key = role.key();
             let token = if map.entries().any(|(k, _)| k == key) {
-                map.get(key).map(|v| TokenSpec::from_value(v, Some(true)).ok_or_else(|| map.wrong(key, TOKEN)))
+                map.get(key)
+                    .map(|v| TokenSpec::from_value(v, Some(true)).ok_or_else(|| map.wrong(key, TOKEN)))
             } else if self.doc.entries().any(|(k, _)| k == key) {
-                self.doc.get(key).map(|v| TokenSpec::from_value(v, Some(true)).ok_or_else(|| self.doc.wrong(key, TOKEN)))
+                self.doc
+                    .get(key)
+                    .map(|v| TokenSpec::from_value(v, Some(true)).ok_or_else(|| self.doc.wrong(key, TOKEN)))
             } else {
                 self.class.special.iter().find(|(r, _)| *r == role).map(|(_, t)| Ok(TokenSpec::new(t, true)))
             };
@@ -275,7 +308,8 @@ impl TokenizerConfig {
             let key = "additional_special_tokens";
             let Some(list) = doc.get(key) else { continue };
             for value in list.as_array().ok_or_else(|| doc.wrong(key, "a list of tokens"))? {
-                let token = TokenSpec::from_value(value, Some(true)).ok_or_else(|| doc.wrong(key, "a list of tokens"))?;
+                let token = TokenSpec::from_value(value, Some(true))
+                    .ok_or_else(|| doc.wrong(key, "a list of tokens"))?;
                 if !self.additional.iter().any(|t| t.content == token.content) {
                     self.additional.push(token);
                 }
@@ -332,7 +366,10 @@ fn choose_class(assets: &Assets, doc: &Doc) -> Result<&'static Class> {
             None if assets.contains("tokenizer.json") => Ok(&ANY_CLASS),
             None => {
                 let known: Vec<&str> = CLASSES.iter().map(|c| c.name).collect();
-                Err(file.unsupported("tokenizer_class", format!("{}, and any class with tokenizer.json", known.join(", "))))
+                Err(file.unsupported(
+                    "tokenizer_class",
+                    format!("{}, and any class with tokenizer.json", known.join(", ")),
+                ))
             }
         };
     }
@@ -376,7 +413,9 @@ impl From<&TokenizerConfig> for Error {
     fn from(config: &TokenizerConfig) -> Self {
         let files: &'static [&'static str] = match config.class.vocabulary {
             Vocabulary::WordPiece => &["tokenizer.json", "vocab.txt"],
-            Vocabulary::ByteLevelBpe | Vocabulary::RobertaBpe => &["tokenizer.json", "vocab.json with merges.txt"],
+            Vocabulary::ByteLevelBpe | Vocabulary::RobertaBpe => {
+                &["tokenizer.json", "vocab.json with merges.txt"]
+            }
             Vocabulary::Ctc => &["vocab.json"],
             Vocabulary::TokenizerJson => &["tokenizer.json"],
         };
@@ -392,8 +431,14 @@ mod tests {
     fn defaults_come_from_the_class_and_files_override_them() {
         let assets: Assets = [
             ("config.json", r#"{"model_type": "bert"}"#),
-            ("special_tokens_map.json", r#"{"mask_token": {"content": "<m>", "lstrip": true}, "pad_token": null}"#),
-            ("tokenizer_config.json", r#"{"model_max_length": 512, "mask_token": "[M]", "cls_token": "[C]"}"#),
+            (
+                "special_tokens_map.json",
+                r#"{"mask_token": {"content": "<m>", "lstrip": true}, "pad_token": null}"#,
+            ),
+            (
+                "tokenizer_config.json",
+                r#"{"model_max_length": 512, "mask_token": "[M]", "cls_token": "[C]"}"#,
+            ),
         ]
         .into_iter()
         .map(|(n, t)| (n, t.as_bytes().to_vec()))
@@ -410,7 +455,9 @@ mod tests {
 
     #[test]
     fn unknown_classes_without_tokenizer_json_are_refused() {
-        let assets: Assets = [("tokenizer_config.json", br#"{"tokenizer_class": "SoupTokenizer"}"#.to_vec())].into_iter().collect();
+        let assets: Assets = [("tokenizer_config.json", br#"{"tokenizer_class": "SoupTokenizer"}"#.to_vec())]
+            .into_iter()
+            .collect();
         let error = TokenizerConfig::from_assets(&assets).unwrap_err();
         assert!(error.to_string().contains("SoupTokenizer"), "{error}");
     }

@@ -1,4 +1,5 @@
 //! From logits to answers against transformers' pipelines, and CTC decoding against its tokenizer.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -42,7 +43,8 @@ fn ctc_offsets_equal_transformers() {
         list.as_array().unwrap().iter().map(span).collect()
     };
     for case in json("answers/answers.json")["ctc_offsets"].as_array().unwrap() {
-        let decoder = CtcDecoder::from_assets(&assets(&format!("ctc/{}", text(&case["decoder"]))), None).unwrap();
+        let decoder =
+            CtcDecoder::from_assets(&assets(&format!("ctc/{}", text(&case["decoder"]))), None).unwrap();
         let ids = token_ids(case);
         let got = decoder.decode_ids(&ids, CtcOptions::default());
         assert_eq!(got.text, text(&case["text"]));
@@ -62,7 +64,10 @@ fn ctc_offsets_equal_transformers() {
 #[test]
 fn nested_vocabularies_need_a_language() {
     let mut files = assets("ctc/english");
-    files.insert("vocab.json", br#"{"eng": {"<pad>": 0, "|": 1, "A": 2}, "deu": {"<pad>": 0, "|": 1, "B": 2}}"#.to_vec());
+    files.insert(
+        "vocab.json",
+        br#"{"eng": {"<pad>": 0, "|": 1, "A": 2}, "deu": {"<pad>": 0, "|": 1, "B": 2}}"#.to_vec(),
+    );
     files.insert("tokenizer_config.json", br#"{"tokenizer_class": "Wav2Vec2CTCTokenizer"}"#.to_vec());
     let error = CtcDecoder::from_assets(&files, None).unwrap_err();
     assert!(error.to_string().contains("eng, deu"), "{error}");
@@ -135,7 +140,8 @@ fn filled_masks_equal_the_pipeline() {
     assert_eq!(processor.task, Task::FillMask);
     for (i, case) in json("answers/answers.json")["fill_mask"].as_array().unwrap().iter().enumerate() {
         let logits = tensor(&logits[&format!("fill_mask.{i}.0.logits")]);
-        let Answer::FilledMask { masks } = ask(&processor, &[text(&case["text"])], &[("logits", logits)], 5) else {
+        let Answer::FilledMask { masks } = ask(&processor, &[text(&case["text"])], &[("logits", logits)], 5)
+        else {
             panic!("another kind of answer");
         };
         let want = case["answer"].as_array().unwrap();
@@ -212,7 +218,9 @@ fn answers_in_a_context_equal_the_pipeline() {
         let start = stack(&all, name, "start_logits");
         let end = stack(&all, name, "end_logits");
         assert!(start.shape()[0] > 1, "several windows");
-        let Answer::Spans { spans } = ask(&processor, &texts, &[("start_logits", start), ("end_logits", end)], k) else {
+        let Answer::Spans { spans } =
+            ask(&processor, &texts, &[("start_logits", start), ("end_logits", end)], k)
+        else {
             panic!("another kind of answer");
         };
         let want = match &file[name]["answer"] {
@@ -249,7 +257,10 @@ fn stack(all: &BTreeMap<String, Array>, name: &str, key: &str) -> Tensor {
 #[test]
 fn choices_and_features_are_shown() {
     let multiple = processor("BertForMultipleChoice", serde_json::json!({}));
-    let raw = RawInput { texts: ["the fox", "jumps", "runs to the dog"].map(str::to_owned).to_vec(), ..RawInput::default() };
+    let raw = RawInput {
+        texts: ["the fox", "jumps", "runs to the dog"].map(str::to_owned).to_vec(),
+        ..RawInput::default()
+    };
     let prepared = multiple.prepare(&raw).unwrap();
     for (name, t) in &prepared.inputs {
         assert_eq!(t.shape()[..2], [1, 2], "{name}");
@@ -270,7 +281,10 @@ fn choices_and_features_are_shown() {
 #[test]
 fn sounds_become_transcriptions_with_times() {
     let mut files = assets("ctc/english");
-    files.insert("config.json", br#"{"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"]}"#.to_vec());
+    files.insert(
+        "config.json",
+        br#"{"model_type": "wav2vec2", "architectures": ["Wav2Vec2ForCTC"]}"#.to_vec(),
+    );
     for (name, bytes) in assets("feature_extractors/normalized_masked").iter() {
         files.insert(name, bytes.to_vec());
     }

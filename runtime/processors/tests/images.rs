@@ -1,4 +1,5 @@
 //! Pictures against Pillow's decoding and resizing and transformers' image processors.
+#![allow(clippy::unwrap_used, clippy::panic)]
 #![cfg(feature = "image")]
 
 mod common;
@@ -77,23 +78,27 @@ fn processors_equal_transformers() {
 /// Where the picture is smaller than the crop by an odd number, transformers gives a row or column too few; ours has
 /// the size that was asked for, with black there.
 fn check_odd_padding(got_shape: &[usize], got: &[f32], shape: &[usize], values: &[f32]) {
-    let ([_, c, gh, gw], [_, _, h, w]) = (<[usize; 4]>::try_from(got_shape).unwrap(), <[usize; 4]>::try_from(shape).unwrap());
+    let ([_, c, gh, gw], [_, _, h, w]) =
+        (<[usize; 4]>::try_from(got_shape).unwrap(), <[usize; 4]>::try_from(shape).unwrap());
     assert_eq!((gh, gw), (22, 21));
     assert!(h == gh - 1 && w == gw - 1, "{shape:?}");
     let black = (0.0f32 - 0.5) / 0.5;
-    for i in 0..c * gh * gw {
+    assert_eq!(got.len(), c * gh * gw);
+    for (i, &value) in got.iter().enumerate() {
         let (ci, y, x) = (i / (gh * gw), i / gw % gh, i % gw);
         let want = if y < h && x < w { values[(ci * h + y) * w + x] } else { black };
-        assert_eq!(got[i], want, "channel {ci}, row {y}, column {x}");
+        assert_eq!(value, want, "channel {ci}, row {y}, column {x}");
     }
 }
 
 #[test]
 fn batches_need_equal_sizes() {
-    let files: Assets =
-        [("preprocessor_config.json", br#"{"image_processor_type": "ViTImageProcessor", "do_resize": false}"#.to_vec())]
-            .into_iter()
-            .collect();
+    let files: Assets = [(
+        "preprocessor_config.json",
+        br#"{"image_processor_type": "ViTImageProcessor", "do_resize": false}"#.to_vec(),
+    )]
+    .into_iter()
+    .collect();
     let processor = ImageProcessor::from_assets(&files).unwrap().unwrap();
     let one = raw("images/rgb_53x37.png");
     assert_eq!(processor.from_files(&[one.clone(), one.clone()]).unwrap().shape(), [2, 3, 37, 53]);

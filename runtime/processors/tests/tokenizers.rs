@@ -1,4 +1,5 @@
 //! Tokenizers against transformers' fast ones: ids, offsets, truncation, batches, windows, decoding.
+#![allow(clippy::unwrap_used, clippy::panic)]
 #![cfg(feature = "text")]
 
 mod common;
@@ -162,6 +163,9 @@ fn bad_files_are_refused_by_name() {
     let merges = fail(&[("vocab.json", b"{\"a\": 0}"), ("merges.txt", b"#version: 0.2\na b\n")]);
     assert!(matches!(merges, Error::Tokenizer { .. }), "{merges}");
     assert!(matches!(fail(&[("vocab.json", b"{\"a\": -1}"), ("merges.txt", b"\n")]), Error::Value { .. }));
-    let settings = fail(&[("vocab.txt", b"[UNK]\n[CLS]\n[SEP]\n"), ("tokenizer_config.json", b"{\"do_lower_case\": 1}")]);
+    let settings = fail(&[
+        ("vocab.txt", b"[UNK]\n[CLS]\n[SEP]\n"),
+        ("tokenizer_config.json", b"{\"do_lower_case\": 1}"),
+    ]);
     assert_eq!(settings.to_string(), "tokenizer_config.json: do_lower_case: expected true or false, got 1");
 }

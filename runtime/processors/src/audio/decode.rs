@@ -28,7 +28,11 @@ pub struct Sound {
 /// Fails for unknown formats, damaged or cut-off files, an empty sound, samples that are not finite numbers, and more
 /// than [`MAX_SAMPLES`].
 pub fn decode(file: &RawFile) -> Result<Sound> {
-    let damaged = || Error::SoundDamaged { name: file.name.clone(), frames: 0, message: "the decoder failed".to_owned() };
+    let damaged = || Error::SoundDamaged {
+        name: file.name.clone(),
+        frames: 0,
+        message: "the decoder failed".to_owned(),
+    };
     let sound = walled(|| decode_mono(file)).unwrap_or_else(|| Err(damaged()))?;
     if let Some(index) = sound.samples.iter().position(|x| !x.is_finite()) {
         return Err(Error::SoundNotFinite { name: file.name.clone(), index });
@@ -54,7 +58,8 @@ fn decode_mono(file: &RawFile) -> Result<Sound> {
     let parameters = track.codec_params.as_ref().and_then(|p| p.audio()).ok_or_else(none)?.clone();
     let mut options = AudioDecoderOptions::default();
     options.verify = true;
-    let mut decoder = symphonia::default::get_codecs().make_audio_decoder(&parameters, &options).map_err(unknown)?;
+    let mut decoder =
+        symphonia::default::get_codecs().make_audio_decoder(&parameters, &options).map_err(unknown)?;
 
     let mut mono = Mono { samples: Vec::new(), rate: None, channels: 0, total: 0 };
     let mut buffer: Vec<f32> = Vec::new();
@@ -114,7 +119,11 @@ impl Mono {
         let changed = self.rate.is_some_and(|r| r != rate || self.channels != channels);
         if channels == 0 || changed {
             let message = "rate or channels change within the file".to_owned();
-            return Err(Error::SoundDamaged { name: file.name.clone(), frames: self.samples.len() as u64, message });
+            return Err(Error::SoundDamaged {
+                name: file.name.clone(),
+                frames: self.samples.len() as u64,
+                message,
+            });
         }
         (self.rate, self.channels) = (Some(rate), channels);
         self.total = self.total.saturating_add(interleaved.len());
@@ -124,7 +133,8 @@ impl Mono {
         if channels == 1 {
             self.samples.extend_from_slice(interleaved);
         } else {
-            let mean = |frame: &[f32]| (frame.iter().map(|&x| f64::from(x)).sum::<f64>() / channels as f64) as f32;
+            let mean =
+                |frame: &[f32]| (frame.iter().map(|&x| f64::from(x)).sum::<f64>() / channels as f64) as f32;
             self.samples.extend(interleaved.chunks_exact(channels).map(mean));
         }
         Ok(())

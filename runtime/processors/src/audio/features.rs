@@ -60,10 +60,10 @@ impl FeatureExtractor {
             return Err(doc.unsupported("feature_size", "1"));
         }
         let rate = doc.usize("sampling_rate")?.unwrap_or(16_000);
-        let sampling_rate = u32::try_from(rate)
-            .ok()
-            .filter(|r| (super::MIN_RATE..=super::MAX_RATE).contains(r))
-            .ok_or_else(|| doc.wrong("sampling_rate", format!("{} to {} Hz", super::MIN_RATE, super::MAX_RATE)))?;
+        let sampling_rate =
+            u32::try_from(rate).ok().filter(|r| (super::MIN_RATE..=super::MAX_RATE).contains(r)).ok_or_else(
+                || doc.wrong("sampling_rate", format!("{} to {} Hz", super::MIN_RATE, super::MAX_RATE)),
+            )?;
         Ok(FeatureExtractor {
             sampling_rate,
             padding_value: doc.f64("padding_value")?.unwrap_or(0.0) as f32,
@@ -158,7 +158,9 @@ mod tests {
     use super::*;
 
     fn extractor(config: &str) -> Result<Option<FeatureExtractor>> {
-        FeatureExtractor::from_assets(&[("preprocessor_config.json", config.as_bytes().to_vec())].into_iter().collect())
+        FeatureExtractor::from_assets(
+            &[("preprocessor_config.json", config.as_bytes().to_vec())].into_iter().collect(),
+        )
     }
 
     #[test]

@@ -46,7 +46,8 @@ fn decode_rgb(file: &RawFile) -> Result<Picture> {
     let orientation = decoder.orientation().map_err(damaged)?;
     let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     let pixels = to_rgb(&image);
-    let broken = || Error::ImageDamaged { name: name.clone(), message: "the pixels do not fit the size".to_owned() };
+    let broken =
+        || Error::ImageDamaged { name: name.clone(), message: "the pixels do not fit the size".to_owned() };
     let rgb = image::RgbImage::from_raw(width, height, pixels).ok_or_else(broken)?;
     let mut upright = DynamicImage::ImageRgb8(rgb);
     upright.apply_orientation(orientation);
@@ -65,7 +66,9 @@ fn to_rgb(image: &DynamicImage) -> Vec<u8> {
         DynamicImage::ImageLuma16(i) => i.iter().flat_map(|&x| [x.min(255) as u8; 3]).collect(),
         DynamicImage::ImageLumaA16(i) => i.pixels().flat_map(|p| [high(p.0[0]); 3]).collect(),
         DynamicImage::ImageRgb16(i) => i.iter().map(|&x| high(x)).collect(),
-        DynamicImage::ImageRgba16(i) => i.pixels().flat_map(|p| [high(p.0[0]), high(p.0[1]), high(p.0[2])]).collect(),
+        DynamicImage::ImageRgba16(i) => {
+            i.pixels().flat_map(|p| [high(p.0[0]), high(p.0[1]), high(p.0[2])]).collect()
+        }
         other => other.to_rgb8().into_raw(),
     }
 }

@@ -155,7 +155,11 @@ impl ImageProcessor {
             return Ok(None);
         }
         let doc = assets.json(FILE)?;
-        if let Some(kind) = choose_kind(assets, &doc)? { Self::from_doc(kind, &doc).map(Some) } else { Ok(None) }
+        if let Some(kind) = choose_kind(assets, &doc)? {
+            Self::from_doc(kind, &doc).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn from_doc(kind: &Kind, doc: &Doc) -> Result<Self> {
@@ -321,7 +325,9 @@ fn read_size(doc: &Doc, key: &str, default: Size) -> Result<Size> {
     let part = |name: &str| value.get(name).map(|v| pixels(v).ok_or_else(wrong)).transpose();
     match (part("height")?, part("width")?, part("shortest_edge")?, value.get("longest_edge")) {
         (Some(height), Some(width), None, None) => Ok(Size::Exact { height, width }),
-        (None, None, Some(edge), None) if matches!(default, Size::ShortestEdge(_)) => Ok(Size::ShortestEdge(edge)),
+        (None, None, Some(edge), None) if matches!(default, Size::ShortestEdge(_)) => {
+            Ok(Size::ShortestEdge(edge))
+        }
         (None, None, Some(_), None) => Err(doc.unsupported(key, "height and width for this class")),
         _ => Err(wrong()),
     }
@@ -407,10 +413,19 @@ mod tests {
 
     #[test]
     fn other_processors_are_told_apart() {
-        assert!(processor(r#"{"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 8000}"#).unwrap().is_none());
-        assert!(matches!(processor(r#"{"image_processor_type": "SamImageProcessor"}"#), Err(Error::Unsupported { .. })));
+        assert!(
+            processor(r#"{"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 8000}"#)
+                .unwrap()
+                .is_none()
+        );
+        assert!(matches!(
+            processor(r#"{"image_processor_type": "SamImageProcessor"}"#),
+            Err(Error::Unsupported { .. })
+        ));
         assert!(processor(r#"{"image_processor_type": "ViTImageProcessor", "resample": 9}"#).is_err());
-        assert!(processor(r#"{"image_processor_type": "ViTImageProcessor", "image_std": [0, 1, 1]}"#).is_err());
+        assert!(
+            processor(r#"{"image_processor_type": "ViTImageProcessor", "image_std": [0, 1, 1]}"#).is_err()
+        );
         let wrong_flag = r#"{"image_processor_type": "BeitImageProcessor", "do_center_crop": "yes"}"#;
         assert!(processor(wrong_flag).is_err());
     }

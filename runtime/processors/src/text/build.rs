@@ -66,7 +66,8 @@ fn from_json(text: &str, config: &TokenizerConfig) -> Result<Tokenizer> {
                     && n.strip_accents == settings.accents
                     && n.handle_chinese_chars == settings.chinese;
                 if !same {
-                    let n = BertNormalizer::new(n.clean_text, settings.chinese, settings.accents, settings.lower);
+                    let n =
+                        BertNormalizer::new(n.clean_text, settings.chinese, settings.accents, settings.lower);
                     tokenizer.with_normalizer(Some(n)).map_err(|e| failed(FILE, e))?;
                 }
             }
@@ -93,14 +94,16 @@ fn word_piece(assets: &Assets, config: &TokenizerConfig) -> Result<Tokenizer> {
     }
     let settings = BertSettings::read(config)?;
     let unk = config.token(Role::Unk).unwrap_or("[UNK]");
-    let model = WordPiece::builder().vocab(vocab).unk_token(unk.to_owned()).build().map_err(|e| failed(FILE, e))?;
+    let model =
+        WordPiece::builder().vocab(vocab).unk_token(unk.to_owned()).build().map_err(|e| failed(FILE, e))?;
     let mut tokenizer = Tokenizer::new(model);
     // The conversion from the slow tokenizer turns "as do_lower_case" into what that means.
     let normalizer = BertNormalizer::new(true, settings.chinese, settings.accents, settings.lower);
     tokenizer.with_normalizer(Some(normalizer)).map_err(|e| failed(FILE, e))?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::default()));
-    let (cls, sep) = (required(&tokenizer, config, Role::Cls, FILE)?, required(&tokenizer, config, Role::Sep, FILE)?);
+    let (cls, sep) =
+        (required(&tokenizer, config, Role::Cls, FILE)?, required(&tokenizer, config, Role::Sep, FILE)?);
     let template = TemplateProcessing::builder()
         .try_single(vec![format!("{}:0", cls.0), "$A:0".to_owned(), format!("{}:0", sep.0)])
         .and_then(|b| {
@@ -130,7 +133,8 @@ fn byte_level(assets: &Assets, config: &TokenizerConfig, roberta: bool) -> Resul
     let doc = assets.json(VOCAB)?;
     let mut vocab = Vocab::default();
     for (token, id) in doc.entries() {
-        let id = id.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| doc.wrong(token, "a token id"))?;
+        let id =
+            id.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| doc.wrong(token, "a token id"))?;
         vocab.insert(token.to_owned(), id);
     }
     let merges = read_merges(MERGES, assets.text(MERGES)?.ok_or_else(|| Error::from(config))?)?;
@@ -161,10 +165,17 @@ fn byte_level(assets: &Assets, config: &TokenizerConfig, roberta: bool) -> Resul
 }
 
 /// A special token that the vocabulary must hold, and its id.
-fn required(tokenizer: &Tokenizer, config: &TokenizerConfig, role: Role, file: &str) -> Result<(String, u32)> {
+fn required(
+    tokenizer: &Tokenizer,
+    config: &TokenizerConfig,
+    role: Role,
+    file: &str,
+) -> Result<(String, u32)> {
     let missing = Error::NoToken { role: role.key(), why: "encoding adds it to every text" };
     let token = config.token(role).ok_or(missing)?;
-    let id = tokenizer.token_to_id(token).ok_or_else(|| failed(file, format!("no {} {token:?} in it", role.key())))?;
+    let id = tokenizer
+        .token_to_id(token)
+        .ok_or_else(|| failed(file, format!("no {} {token:?} in it", role.key())))?;
     Ok((token.to_owned(), id))
 }
 
@@ -199,7 +210,8 @@ fn read_merges(file: &str, text: &str) -> Result<Merges> {
 /// Adds what the settings name and the tokenizer lacks: added tokens by id, then special tokens.
 fn add_tokens(tokenizer: &mut Tokenizer, config: &TokenizerConfig) -> std::result::Result<(), String> {
     let special = config.all_special();
-    let present: Vec<String> = tokenizer.get_added_tokens_decoder().into_values().map(|t| t.content).collect();
+    let present: Vec<String> =
+        tokenizer.get_added_tokens_decoder().into_values().map(|t| t.content).collect();
     let mut wanted: Vec<TokenSpec> = Vec::new();
     for token in config.added.iter().map(|(_, t)| t).chain(special.iter().copied()) {
         let known = present.contains(&token.content) || wanted.iter().any(|w| w.content == token.content);

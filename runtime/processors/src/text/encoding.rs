@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::tokenizer_config::TokenizerConfig;
 use frit_ir::Tensor;
+use std::ops::Range;
 
 /// One encoded text or pair. All lists have an entry a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,23 @@ impl Encoding {
         self.ids.is_empty()
     }
 
+    /// Of the tokens in `range` only those in `kept`, and all others.
+    pub(super) fn keep(&self, range: Range<usize>, kept: Range<usize>) -> Self {
+        fn part<T: Clone>(all: &[T], range: &Range<usize>, kept: &Range<usize>) -> Vec<T> {
+            let stays = |i: &usize| !range.contains(i) || kept.contains(i);
+            all.iter().enumerate().filter(|(i, _)| stays(i)).map(|(_, x)| x.clone()).collect()
+        }
+        Encoding {
+            ids: part(&self.ids, &range, &kept),
+            type_ids: part(&self.type_ids, &range, &kept),
+            tokens: part(&self.tokens, &range, &kept),
+            offsets: part(&self.offsets, &range, &kept),
+            words: part(&self.words, &range, &kept),
+            sequences: part(&self.sequences, &range, &kept),
+            special: part(&self.special, &range, &kept),
+        }
+    }
+
     /// Characters from the first token of the word that token `first` is in to the last token of the word that token
     /// `last` is in, within the text `sequence`. Tokens without a word give their own characters.
     pub fn word_span(&self, first: usize, last: usize, sequence: usize) -> Option<(usize, usize)> {
@@ -64,6 +82,26 @@ impl Encoding {
             _ => (first, last),
         };
         Some((self.offsets.get(start)?.0, self.offsets.get(end)?.1))
+    }
+}
+
+/// Windows of at most `room` of `count` tokens, `step` apart; from the end backwards with `left`.
+pub(super) fn window_ranges(count: usize, room: usize, step: usize, left: bool) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut done = 0usize;
+    loop {
+        let range = if left {
+            let end = count.saturating_sub(done);
+            end.saturating_sub(room)..end
+        } else {
+            done..done.saturating_add(room).min(count)
+        };
+        let last = if left { range.start == 0 } else { range.end == count };
+        ranges.push(range);
+        if last || step == 0 {
+            return ranges;
+        }
+        done = done.saturating_add(step);
     }
 }
 
@@ -86,7 +124,11 @@ impl TextBatch {
 }
 
 /// Pads `rows` to the longest. `pad` is id and token type of the padding.
-pub(super) fn batch(rows: Vec<Encoding>, config: &TokenizerConfig, pad: Option<(u32, i64)>) -> Result<TextBatch> {
+pub(super) fn batch(
+    rows: Vec<Encoding>,
+    config: &TokenizerConfig,
+    pad: Option<(u32, i64)>,
+) -> Result<TextBatch> {
     let longest = rows.iter().map(Encoding::len).max().unwrap_or(0);
     if longest == 0 {
         return Err(Error::Input {

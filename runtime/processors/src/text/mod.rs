@@ -9,7 +9,9 @@ pub use encoding::{Encoding, TextBatch};
 use crate::assets::Assets;
 use crate::error::{Error, Result, walled};
 use crate::tokenizer_config::{Role, TokenizerConfig, clean_up};
-use tokenizers::{EncodeInput, Tokenizer as Inner, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{
+    EncodeInput, Tokenizer as Inner, TruncationDirection, TruncationParams, TruncationStrategy,
+};
 
 /// A tokenizer with the settings of its model.
 #[derive(Clone, Debug)]
@@ -63,13 +65,19 @@ impl Tokenizer {
     /// Cuts encoded sequences, special tokens included, to this many tokens; `None` for no limit. The longer text of a
     /// pair is cut first.
     pub fn truncate_to(&mut self, tokens: Option<usize>) -> Result<()> {
-        let parameters = tokens.map(|n| self.truncation(n, TruncationStrategy::LongestFirst, 0)).transpose()?;
+        let parameters =
+            tokens.map(|n| self.truncation(n, TruncationStrategy::LongestFirst, 0)).transpose()?;
         let source = self.source;
         self.inner.with_truncation(parameters).map_err(|e| failed(source, e))?;
         Ok(())
     }
 
-    fn truncation(&self, tokens: usize, strategy: TruncationStrategy, stride: usize) -> Result<TruncationParams> {
+    fn truncation(
+        &self,
+        tokens: usize,
+        strategy: TruncationStrategy,
+        stride: usize,
+    ) -> Result<TruncationParams> {
         let added = self.added_tokens(strategy == TruncationStrategy::OnlySecond);
         if tokens <= added.saturating_add(stride) {
             return Err(Error::Input {
@@ -117,26 +125,35 @@ impl Tokenizer {
 
     /// Encodes a pair whose second text may be long: it is cut into windows of `tokens` that overlap by `stride`
     /// tokens, each with the whole first text. The overlap shrinks where the first text leaves little room.
+    ///
+    /// The library can do this too, but since 0.23 it drops what lies beyond the first window before it cuts.
     pub fn encode_windows(&self, input: Input<'_>, tokens: usize, stride: usize) -> Result<Vec<Encoding>> {
-        let first = encode_with(&self.inner, input.text.into(), self.source)?.len();
-        let room = tokens.saturating_add(self.added_tokens(false)).saturating_sub(first + self.added_tokens(true));
+        let mut inner = self.inner.clone();
+        inner.with_truncation(None).map_err(|e| failed(self.source, e))?;
+        let whole = Encoding::new(&encode_with(&inner, input, self.source)?);
+        let second = whole.sequences.iter().filter(|s| **s == Some(1)).count();
+        let around = whole.len().saturating_sub(second);
+        let room = tokens.saturating_sub(around);
         if room == 0 {
             return Err(Error::Input {
                 what: "first text".to_owned(),
                 expected: format!("less than {} tokens", tokens.saturating_sub(self.added_tokens(true))),
-                got: format!("{} or more", first.saturating_sub(self.added_tokens(false))),
+                got: around.saturating_sub(self.added_tokens(true)).to_string(),
             });
         }
-        let stride = stride.min(room / 2);
-        let parameters = self.truncation(tokens, TruncationStrategy::OnlySecond, stride)?;
-        let mut inner = self.inner.clone();
-        inner.with_truncation(Some(parameters)).map_err(|e| failed(self.source, e))?;
-        let all = encode_with(&inner, input, self.source)?;
-        Ok(std::iter::once(&all).chain(all.get_overflowing()).map(Encoding::new).collect())
+        let step = if stride < room { room - stride } else { room.div_ceil(2) };
+        let start = whole.sequences.iter().position(|s| *s == Some(1)).unwrap_or(0);
+        Ok(encoding::window_ranges(second, room, step, self.config.truncate_left)
+            .into_iter()
+            .map(|r| whole.keep(start..start.saturating_add(second), r.start + start..r.end + start))
+            .collect())
     }
 
     /// Encodes a batch and pads it to its longest row.
-    pub fn encode_batch<'a, I: Into<Input<'a>>>(&self, inputs: impl IntoIterator<Item = I>) -> Result<TextBatch> {
+    pub fn encode_batch<'a, I: Into<Input<'a>>>(
+        &self,
+        inputs: impl IntoIterator<Item = I>,
+    ) -> Result<TextBatch> {
         let rows: Result<Vec<Encoding>> = inputs.into_iter().map(|i| self.encode(i)).collect();
         self.batch(rows?)
     }

@@ -1,5 +1,5 @@
 //! Reading of the committed fixtures, which Pillow and transformers 4.37.2 made. No checks belong here.
-#![allow(dead_code)]
+#![allow(dead_code)] // every test file uses a part of it
 
 use frit_processors::{Assets, RawFile};
 use safetensors::{Dtype, SafeTensors};
@@ -53,7 +53,9 @@ pub fn tensors(path: &str) -> BTreeMap<String, Array> {
         let data = t.data();
         let values = match t.dtype() {
             Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
-            Dtype::I64 => data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
+            Dtype::I64 => {
+                data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+            }
             Dtype::U8 => data.iter().map(|&b| f32::from(b)).collect(),
             other => panic!("{other:?}"),
         };

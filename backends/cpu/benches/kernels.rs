@@ -18,9 +18,12 @@ fn attentions(c: &mut Criterion) {
     let isa = Isa::get();
     let (heads, dim) = (12, 64);
     let mut group = c.benchmark_group("attention 12 x 64");
-    for (queries, keys, causal) in [(128, 128, false), (512, 512, false), (197, 197, false), (512, 512, true), (1, 512, false)] {
+    for (queries, keys, causal) in
+        [(128, 128, false), (512, 512, false), (197, 197, false), (512, 512, true), (1, 512, false)]
+    {
         let extents = Extents { batch: 1, heads, kv_heads: heads, queries, keys, dim, value_dim: dim };
-        let (q, k, v) = (numbers(queries * heads * dim), numbers(keys * heads * dim), numbers(keys * heads * dim));
+        let (q, k, v) =
+            (numbers(queries * heads * dim), numbers(keys * heads * dim), numbers(keys * heads * dim));
         let (rows, cache) = (Strides::rows_first(heads, queries, dim), Strides::rows_first(heads, keys, dim));
         let mut y = vec![0.0; q.len()];
         let p = Attention {
@@ -46,7 +49,15 @@ fn norms(c: &mut Criterion) {
     let mut y = vec![0.0; rows * width];
     let mut group = c.benchmark_group("rows");
     group.throughput(Throughput::Bytes((2 * 4 * rows * width) as u64));
-    let p = LayerNorm { rows, width, epsilon: 1e-5, rms: false, scale: Some(&scale), bias: Some(&bias), residual: None };
+    let p = LayerNorm {
+        rows,
+        width,
+        epsilon: 1e-5,
+        rms: false,
+        scale: Some(&scale),
+        bias: Some(&bias),
+        residual: None,
+    };
     group.bench_function("layer norm 128 x 768", |b| {
         b.iter(|| layer_norm(isa, black_box(&p), Source::Slice(&x), &mut y, None).is_ok())
     });
@@ -76,7 +87,8 @@ fn functions(c: &mut Criterion) {
     let mut y = vec![0.0; x.len()];
     let mut group = c.benchmark_group("elementwise 128 x 3072");
     group.throughput(Throughput::Elements(x.len() as u64));
-    for f in [Unary::Relu, Unary::Exp, Unary::Tanh, Unary::Erf, Unary::GeluErf, Unary::GeluTanh, Unary::Silu] {
+    for f in [Unary::Relu, Unary::Exp, Unary::Tanh, Unary::Erf, Unary::GeluErf, Unary::GeluTanh, Unary::Silu]
+    {
         let chain = Chain::unary(f);
         group.bench_function(BenchmarkId::from_parameter(format!("{f:?}")), |b| {
             b.iter(|| {
@@ -86,7 +98,8 @@ fn functions(c: &mut Criterion) {
         });
     }
     group.bench_function("transpose", |b| {
-        let (from, to) = (layout::Placement { offset: 0, strides: vec![1, 3072] }, layout::Placement::dense(&[3072, 128]));
+        let (from, to) =
+            (layout::Placement { offset: 0, strides: vec![1, 3072] }, layout::Placement::dense(&[3072, 128]));
         b.iter(|| {
             let out = bytemuck::cast_slice_mut(&mut y);
             layout::copy(isa, 4, &[3072, 128], bytemuck::cast_slice(black_box(&x)), &from, out, &to).is_ok()

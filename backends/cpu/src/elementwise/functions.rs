@@ -63,7 +63,7 @@ pub(super) unsafe fn unary<S: Simd>(s: S, f: Unary, n: usize, x: *const f32, dst
         Unary::LeakyRelu(a) => each!(s, n, dst, [x], s.select(s.lt(x, s.zero()), s.mul(x, s.splat(a)), x)),
         Unary::Elu(a) => one_by_one!(n, dst, [x], if x < 0.0 { a * x.exp_m1() } else { x }),
         Unary::HardSigmoid(a, b) => {
-            each!(s, n, dst, [x], { s.max(s.zero(), s.min(one, s.mul_add(x, s.splat(a), s.splat(b)))) })
+            each!(s, n, dst, [x], s.max(s.zero(), s.min(one, s.mul_add(x, s.splat(a), s.splat(b)))))
         }
         Unary::HardSwish => each!(s, n, dst, [x], {
             let gate = s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5));
@@ -104,10 +104,10 @@ pub(super) unsafe fn binary<S: Simd>(s: S, f: Binary, n: usize, x: *const f32, y
         Binary::Max => each!(s, n, dst, [x, y], s.select(s.eq(x, x), s.max(x, y), x)),
         Binary::Mod => each!(s, n, dst, [x, y], s.sub(x, s.mul(y, s.floor(s.div(x, y))))),
         Binary::And => {
-            each!(s, n, dst, [x, y], { s.select(s.eq(x, zero), zero, s.select(s.eq(y, zero), zero, one)) })
+            each!(s, n, dst, [x, y], s.select(s.eq(x, zero), zero, s.select(s.eq(y, zero), zero, one)))
         }
         Binary::Or => {
-            each!(s, n, dst, [x, y], { s.select(s.eq(x, zero), s.select(s.eq(y, zero), zero, one), one) })
+            each!(s, n, dst, [x, y], s.select(s.eq(x, zero), s.select(s.eq(y, zero), zero, one), one))
         }
         Binary::Xor => each!(s, n, dst, [x, y], {
             let y1 = s.select(s.eq(y, zero), zero, one);
@@ -116,11 +116,11 @@ pub(super) unsafe fn binary<S: Simd>(s: S, f: Binary, n: usize, x: *const f32, y
         Binary::Equal => each!(s, n, dst, [x, y], s.select(s.eq(x, y), one, zero)),
         Binary::Less => each!(s, n, dst, [x, y], s.select(s.lt(x, y), one, zero)),
         Binary::LessOrEqual => {
-            each!(s, n, dst, [x, y], { s.select(s.lt(x, y), one, s.select(s.eq(x, y), one, zero)) })
+            each!(s, n, dst, [x, y], s.select(s.lt(x, y), one, s.select(s.eq(x, y), one, zero)))
         }
         Binary::Greater => each!(s, n, dst, [x, y], s.select(s.lt(y, x), one, zero)),
         Binary::GreaterOrEqual => {
-            each!(s, n, dst, [x, y], { s.select(s.lt(y, x), one, s.select(s.eq(x, y), one, zero)) })
+            each!(s, n, dst, [x, y], s.select(s.lt(y, x), one, s.select(s.eq(x, y), one, zero)))
         }
     }
 }

@@ -2,6 +2,7 @@
 //! apart, and gives a kernel or declines. The arithmetic is in the kernels' own modules, not here.
 
 mod attention;
+mod convolution;
 mod elementwise;
 mod generate;
 mod movement;
@@ -40,6 +41,8 @@ impl Backend for CpuBackend {
             Op::Swish(op) => elementwise::swish(&cx, op),
             Op::MatMul(_) => products::matmul(&cx),
             Op::FusedMatMul(op) => products::fused_matmul(&cx, op),
+            Op::Conv(op) => convolution::conv(&cx, op),
+            Op::FusedConv(op) => convolution::fused_conv(&cx, op),
             Op::MaxPool(op) => reductions::max_pool(&cx, op),
             Op::AveragePool(op) => reductions::average_pool(&cx, op),
             Op::GlobalAveragePool(_) => reductions::global_average_pool(&cx),

@@ -1,0 +1,176 @@
+//! What fused form the architectures reach, at base depth (12 layers): so many attention and normalisation ops, and
+//! no transposes but those that the model needs. The layers of a small fixture are repeated; numbers are compared in
+//! `parity.rs`.
+
+use frit_frontends::hf::{self, Request, weights::Checkpoint};
+use frit_ir::Module;
+use frit_passes::{Options, optimise};
+use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const LAYERS: usize = 12;
+
+/// A copy of a fixture's checkpoint with as many layers as a base model. `keys` are the config's numbers of layers.
+fn deepened(case: &str, keys: &[&str]) -> tempfile::TempDir {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity").join(case).join("model");
+    let folder = tempfile::tempdir().unwrap();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
+    for key in keys {
+        let mut at = &mut config;
+        for part in key.split('.') {
+            at = at.get_mut(part).unwrap_or_else(|| panic!("no {key} in {case}"));
+        }
+        *at = LAYERS.into();
+    }
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+
+    let checkpoint = Checkpoint::open(&source).unwrap();
+    let mut tensors = BTreeMap::new();
+    for name in checkpoint.names() {
+        let tensor = checkpoint.tensor(name).unwrap();
+        // Every layer is a copy of the first.
+        let layer = ["layer.0.", "layers.0.", "h.0."].iter().find(|l| name.contains(*l));
+        match layer {
+            Some(l) if name.split(l).next().is_some_and(|before| !before.ends_with("conv_")) => {
+                for n in 0..LAYERS {
+                    tensors.insert(name.replacen(l, &l.replace('0', &n.to_string()), 1), tensor.clone());
+                }
+            }
+            _ if !tensors.contains_key(name) => {
+                tensors.insert(name.to_owned(), tensor);
+            }
+            _ => {}
+        }
+    }
+    let views: Vec<(String, TensorView<'_>)> = tensors
+        .iter()
+        .map(|(n, t)| {
+            assert_eq!(t.dtype(), frit_ir::DType::F32);
+            let view = TensorView::new(safetensors::Dtype::F32, t.shape().to_vec(), t.bytes()).unwrap();
+            (n.clone(), view)
+        })
+        .collect();
+    let bytes = safetensors::serialize(views, None).unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    folder
+}
+
+fn list(names: &str) -> Vec<&str> {
+    names.split(',').filter(|n| !n.is_empty()).collect()
+}
+
+fn optimised(folder: &Path, inputs: &str, select: &str) -> Module {
+    let request = Request {
+        entry: Some("forward".to_string()),
+        signature: (!inputs.is_empty()).then(|| list(inputs).into_iter().map(Into::into).collect()),
+        select: (!select.is_empty()).then(|| list(select).into_iter().map(str::to_owned).collect()),
+        ..Request::default()
+    };
+    let mut module = hf::build(folder, &request).unwrap();
+    let report = optimise(&mut module, &Options::default()).unwrap();
+    assert!(report.stages.iter().all(|s| s.settled), "{:?}", report.stages);
+    module
+}
+
+/// Attention ops, normalisations over features, transposes.
+fn counts(module: &Module) -> (usize, usize, usize) {
+    let graph = module.graph("forward").unwrap();
+    let count = |names: &[&str]| graph.nodes().filter(|(_, n)| names.contains(&n.op.name())).count();
+    // Nothing of the spelled-out forms is left.
+    assert_eq!(count(&["Erf", "Sqrt", "Pow"]), 0);
+    (count(&["Attention"]), count(&["LayerNormalization", "SkipLayerNormalization"]), count(&["Transpose"]))
+}
+
+fn check(case: &str, keys: &[&str], inputs: &str, select: &str, expected: (usize, usize, usize)) {
+    let folder = deepened(case, keys);
+    let module = optimised(folder.path(), inputs, select);
+    assert_eq!(counts(&module), expected, "{case} on {inputs} to {select}");
+}
+
+#[test]
+fn bert_base_is_12_attentions_and_25_layer_norms_without_a_transpose() {
+    let folder = deepened("bert_model", &["num_hidden_layers"]);
+    for (inputs, select) in [
+        ("input_ids,token_type_ids,attention_mask", ""),
+        ("input_ids", ""),
+        ("input_ids,attention_mask,position_ids", "last_hidden_state,hidden_states"),
+        ("inputs_embeds,attention_mask", "last_hidden_state"),
+        ("input_ids,attention_mask,head_mask", ""),
+    ] {
+        let module = optimised(folder.path(), inputs, select);
+        assert_eq!(counts(&module), (12, 25, 0), "{inputs} to {select}");
+    }
+    let module = optimised(folder.path(), "input_ids,attention_mask", "");
+    let graph = module.graph("forward").unwrap();
+    let count = |name: &str| graph.nodes().filter(|(_, n)| n.op.name() == name).count();
+    // Query, key and value in one, output, two of the feed-forward layer; and the pooler.
+    assert_eq!((count("FusedMatMul"), count("Split"), count("MatMul")), (12 * 4 + 1, 12, 0));
+    // Sums behind the products are in the normalisations; embeddings are added by two ops of their own.
+    assert_eq!((count("SkipLayerNormalization"), count("Add")), (24, 2));
+}
+
+#[test]
+fn attentions_as_outputs_keep_the_probabilities() {
+    let folder = deepened("bert_model", &["num_hidden_layers"]);
+    let module = optimised(folder.path(), "input_ids,attention_mask", "last_hidden_state,attentions");
+    let (attention, norms, _) = counts(&module);
+    assert_eq!((attention, norms), (0, 25));
+}
+
+#[test]
+fn bert_activations_and_positions() {
+    check("bert_gelu_new", &["num_hidden_layers"], "", "", (12, 25, 0));
+    check("bert_relative_key", &["num_hidden_layers"], "", "", (12, 25, 24));
+}
+
+#[test]
+fn wav2vec2() {
+    // Two transposes around the positional convolution, one behind the feature extractor.
+    check("wav2vec2_group", &["num_hidden_layers"], "", "", (12, 26, 3));
+    check("wav2vec2_group", &["num_hidden_layers"], "input_values,attention_mask", "", (12, 26, 3));
+    check("wav2vec2_ctc_group", &["num_hidden_layers"], "input_values", "logits,hidden_states", (12, 26, 3));
+    // A norm over channels behind each of three convolutions: there and, but for the last, back.
+    check("wav2vec2_layer_stable", &["num_hidden_layers"], "", "", (12, 29, 7));
+}
+
+#[test]
+fn beit_and_vit() {
+    // One transpose from the patches' channels to features.
+    check("beit_model_relative", &["num_hidden_layers"], "", "", (12, 25, 1));
+    check("beit_model_shared_relative", &["num_hidden_layers"], "", "", (12, 25, 1));
+    check("beit_classification_relative", &["num_hidden_layers"], "", "", (12, 25, 1));
+    check("vit_model", &["num_hidden_layers"], "", "", (12, 25, 1));
+    check("vit_classification", &["num_hidden_layers"], "", "logits,hidden_states", (12, 25, 1));
+}
+
+#[test]
+fn gpt2() {
+    check("gpt2_lm", &["n_layer"], "input_ids,attention_mask", "logits", (12, 25, 0));
+    check("gpt2_lm", &["n_layer"], "input_ids", "logits,hidden_states", (12, 25, 0));
+    // Keys and values as outputs are by head: [batch, heads, sequence, width].
+    check("gpt2_lm", &["n_layer"], "input_ids", "", (12, 25, 24));
+    let inputs = "input_ids,attention_mask,encoder_hidden_states,encoder_attention_mask";
+    check("gpt2_cross_attention", &["n_layer"], inputs, "logits", (24, 37, 0));
+}
+
+#[test]
+fn a_causal_mask_alone_is_no_tensor() {
+    let folder = deepened("gpt2_lm", &["n_layer"]);
+    let module = optimised(folder.path(), "input_ids", "logits");
+    let graph = module.graph("forward").unwrap();
+    let causal = graph.nodes().filter(|(_, n)| matches!(&n.op, frit_ir::Op::Attention(a) if a.causal)).count();
+    let masks = graph.nodes().filter(|(_, n)| matches!(n.op.name(), "Where" | "LessOrEqual")).count();
+    assert_eq!((causal, masks), (12, 0));
+}
+
+#[test]
+fn optimising_twice_gives_the_same_text() {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity/bert_model/model");
+    let once = frit_ir::text::print_module(&optimised(&folder, "", ""));
+    assert_eq!(once, frit_ir::text::print_module(&optimised(&folder, "", "")));
+    let mut again = optimised(&folder, "", "");
+    optimise(&mut again, &Options::default()).unwrap();
+    assert_eq!(again.graphs[0].node_count(), optimised(&folder, "", "").graphs[0].node_count());
+}

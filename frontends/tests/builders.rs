@@ -264,6 +264,27 @@ fn weights_that_do_not_fit_are_all_named() {
 }
 
 #[test]
+fn absurd_configs_end_with_a_report_and_not_out_of_memory() {
+    for (case, edits) in [
+        (
+            "bert_model",
+            vec![("hidden_size", 65_536), ("num_attention_heads", 1), ("intermediate_size", 65_536)],
+        ),
+        ("wav2vec2_group", vec![("num_conv_pos_embeddings", 65_536)]),
+        ("beit_model_absolute", vec![("image_size", 512), ("patch_size", 4), ("hidden_size", 16_384)]),
+        ("beit_model_relative", vec![("image_size", 65_536), ("patch_size", 512)]),
+        ("gpt2_lm", vec![("vocab_size", 1 << 28), ("n_positions", 1 << 28)]),
+    ] {
+        let message = refused(case, |c| {
+            for (key, value) in &edits {
+                c.insert((*key).to_string(), (*value).into());
+            }
+        });
+        assert!(message.contains("misshapen") || message.contains("patches"), "{case}: {message:.300}");
+    }
+}
+
+#[test]
 fn requests_that_do_not_fit_say_why() {
     let build = |case: &str, inputs: &[&str], select: &[&str]| {
         hf::build(&model(case), &request(inputs, select)).err().expect("it was built")

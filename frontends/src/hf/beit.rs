@@ -5,7 +5,7 @@ use super::blocks::attention::{attend, split_heads};
 use super::blocks::mask::HeadMask;
 use super::blocks::vision::{self, PatchGrid};
 use super::blocks::{Activation, Affine, Scores, layer_norm, linear};
-use super::config::{Common, ModelConfig, Pair, counts, heads_divide};
+use super::config::{Common, ModelConfig, Pair, counts, heads_divide, layers};
 use super::cx::{Built, Cx};
 use super::job::Job;
 use super::vit::{OWN_STATES, classify};
@@ -74,15 +74,20 @@ impl Default for Config {
 
 impl ModelConfig for Config {
     fn check(&self) -> Result<(), ConfigError> {
+        layers("num_hidden_layers", self.num_hidden_layers)?;
         counts(&[
             ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("num_channels", self.num_channels),
         ])?;
         vision::check_sizes(self.image_size, self.patch_size)?;
         heads_divide(("hidden_size", self.hidden_size), ("num_attention_heads", self.num_attention_heads))?;
+        let relative = self.use_relative_position_bias || self.use_shared_relative_position_bias;
+        if relative && self.grid().patches() > vision::MAX_PAIRED_PATCHES {
+            let most = vision::MAX_PAIRED_PATCHES;
+            return Err(ConfigError::invalid("patch_size", format!("more than {most} patches in an image")));
+        }
         Activation::parse("hidden_act", &self.hidden_act).map(drop)
     }
 }
@@ -161,6 +166,9 @@ fn embed(cx: &mut Cx<'_, '_>, w: &WeightScope<'_>, config: &Config) -> Built {
                 let table = cx.weight(w, "position_embeddings", &shape)?;
                 let name = w.path(format!("position_embeddings.{}x{}", to.rows, to.columns));
                 let positions = cx.made_weight(&name, || {
+                    if !w.fits("position_embeddings", &shape) {
+                        return w.zeros(&[1, to.patches(), hidden]);
+                    }
                     let data = w.get("position_embeddings", &shape)?;
                     vision::resample_positions(&data, hidden, from, to)
                 })?;

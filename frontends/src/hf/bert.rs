@@ -7,7 +7,7 @@ use super::blocks::loss;
 use super::blocks::mask::{self, HeadMask};
 use super::blocks::text;
 use super::blocks::{Activation, Affine, Scores, layer_norm, linear};
-use super::config::{Common, ModelConfig, counts, heads_divide, one_of, sizes};
+use super::config::{Common, ModelConfig, counts, heads_divide, layers, one_of, sizes};
 use super::cx::{Built, Cx};
 use super::job::Job;
 use super::weights::WeightScope;
@@ -61,9 +61,9 @@ impl Default for Config {
 
 impl ModelConfig for Config {
     fn check(&self) -> Result<(), ConfigError> {
+        layers("num_hidden_layers", self.num_hidden_layers)?;
         counts(&[
             ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("type_vocab_size", self.type_vocab_size),

@@ -11,8 +11,10 @@ use super::weights::Folder;
 
 /// Largest config.json that is read.
 const MAX_BYTES: u64 = 64 << 20;
-/// More layers, heads or channels than any model has: a config beyond is damaged, and building it would not end.
+/// More heads or channels than any model has: a config beyond is damaged.
 const MAX_COUNT: usize = 1 << 16;
+/// More layers than any model has: building them would not end.
+const MAX_LAYERS: usize = 1 << 10;
 
 /// Keys of one architecture, with transformers' defaults for those that are missing.
 pub trait ModelConfig: DeserializeOwned {
@@ -195,6 +197,14 @@ pub fn counts(values: &[(&str, usize)]) -> Result<(), ConfigError> {
         if *value == 0 || *value > MAX_COUNT {
             return Err(ConfigError::invalid(*key, format!("{value} is not between 1 and {MAX_COUNT}")));
         }
+    }
+    Ok(())
+}
+
+/// Refuses no layers and absurdly many.
+pub fn layers(key: &str, value: usize) -> Result<(), ConfigError> {
+    if value == 0 || value > MAX_LAYERS {
+        return Err(ConfigError::invalid(key, format!("{value} is not between 1 and {MAX_LAYERS}")));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::blocks::attention::{attend, split_heads};
 use super::blocks::layers::times_transposed;
 use super::blocks::mask::{self, HeadMask};
 use super::blocks::{Activation, Scores, conv1d, layer_norm, loss, text};
-use super::config::{Common, ModelConfig, counts, heads_divide, sizes};
+use super::config::{Common, ModelConfig, counts, heads_divide, layers, sizes};
 use super::cx::{Built, Cx};
 use super::job::Job;
 use super::weights::WeightScope;
@@ -68,12 +68,8 @@ impl ModelConfig for Config {
     ];
 
     fn check(&self) -> Result<(), ConfigError> {
-        counts(&[
-            ("n_embd", self.n_embd),
-            ("n_layer", self.n_layer),
-            ("n_head", self.n_head),
-            ("n_inner", self.inner_width()),
-        ])?;
+        layers("n_layer", self.n_layer)?;
+        counts(&[("n_embd", self.n_embd), ("n_head", self.n_head), ("n_inner", self.inner_width())])?;
         sizes(&[("vocab_size", self.vocab_size), ("n_positions", self.n_positions)])?;
         heads_divide(("n_embd", self.n_embd), ("n_head", self.n_head))?;
         Activation::parse("activation_function", &self.activation_function).map(drop)

@@ -5,7 +5,7 @@ use super::blocks::attention::{attend, split_heads};
 use super::blocks::mask::HeadMask;
 use super::blocks::vision::{self, PatchGrid};
 use super::blocks::{Activation, Affine, Scores, layer_norm, linear, loss};
-use super::config::{Common, ModelConfig, Pair, counts, heads_divide};
+use super::config::{Common, ModelConfig, Pair, counts, heads_divide, layers};
 use super::cx::{Built, Cx};
 use super::job::Job;
 use super::weights::WeightScope;
@@ -59,9 +59,9 @@ impl Default for Config {
 
 impl ModelConfig for Config {
     fn check(&self) -> Result<(), ConfigError> {
+        layers("num_hidden_layers", self.num_hidden_layers)?;
         counts(&[
             ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("num_channels", self.num_channels),

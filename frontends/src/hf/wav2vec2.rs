@@ -5,7 +5,7 @@ use super::blocks::attention::{attend, split_heads};
 use super::blocks::conv::Convolution;
 use super::blocks::norm::channel_norm;
 use super::blocks::{Activation, Affine, Scores, layer_norm, linear, mask};
-use super::config::{Common, ModelConfig, counts, heads_divide, one_of, sizes};
+use super::config::{Common, ModelConfig, counts, heads_divide, layers, one_of, sizes};
 use super::cx::{Built, Cx};
 use super::job::Job;
 use super::weights::WeightScope;
@@ -107,9 +107,9 @@ impl Default for Config {
 
 impl ModelConfig for Config {
     fn check(&self) -> Result<(), ConfigError> {
+        layers("num_hidden_layers", self.num_hidden_layers)?;
         counts(&[
             ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("num_conv_pos_embeddings", self.num_conv_pos_embeddings),
@@ -117,9 +117,13 @@ impl ModelConfig for Config {
             ("adapter_kernel_size", self.adapter_kernel_size),
             ("adapter_stride", self.adapter_stride),
         ])?;
+        if self.num_adapter_layers > 0 {
+            layers("num_adapter_layers", self.num_adapter_layers)?;
+        }
         sizes(&[("vocab_size", self.vocab_size)])?;
         let n = self.conv_dim.len();
-        if n == 0 || self.conv_stride.len() != n || self.conv_kernel.len() != n {
+        layers("conv_dim", n)?;
+        if self.conv_stride.len() != n || self.conv_kernel.len() != n {
             let why = format!(
                 "`conv_dim`, `conv_stride` and `conv_kernel` need one number a layer each, got {n}, {} and {}",
                 self.conv_stride.len(),

@@ -7,8 +7,10 @@ use crate::hf::cx::{Built, Cx};
 use crate::hf::weights::WeightScope;
 use frit_ir::{DType, Dim, Tensor, ValueId};
 
-/// More patches than any model takes: the bias of all pairs of tokens must stay within memory.
-pub const MAX_PATCHES: usize = 1 << 16;
+/// More patches than any model takes.
+pub const MAX_PATCHES: usize = 1 << 14;
+/// More patches than any model with relative positions takes: numbers of all pairs are made while building.
+pub const MAX_PAIRED_PATCHES: usize = 1 << 12;
 
 /// An image cut into patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,10 @@ pub fn check_sizes(image: Pair, patch: Pair) -> Result<(), ConfigError> {
         }
     }
     if PatchGrid::of((image.height(), image.width()), patch).patches() > MAX_PATCHES {
-        return Err(ConfigError::invalid("patch_size", "more than 65,536 patches in an image"));
+        return Err(ConfigError::invalid(
+            "patch_size",
+            format!("more than {MAX_PATCHES} patches in an image"),
+        ));
     }
     Ok(())
 }

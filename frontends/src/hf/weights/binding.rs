@@ -38,6 +38,7 @@ struct State {
     taken: BTreeMap<String, Tensor>,
     used: BTreeSet<String>,
     issues: BTreeMap<String, WeightIssue>,
+    zeros: Option<Arc<memmap2::Mmap>>,
 }
 
 impl Weights {
@@ -151,7 +152,7 @@ impl Weights {
     }
 
     fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, FrontendError> {
-        let Some(stored) = self.check(name, shape) else { return placeholder(shape) };
+        let Some(stored) = self.check(name, shape) else { return self.placeholder(shape) };
         if let Some(tensor) = self.state.borrow().taken.get(&stored) {
             return Ok(tensor.clone());
         }
@@ -162,6 +163,25 @@ impl Weights {
         })?;
         self.state.borrow_mut().taken.insert(stored, tensor.clone());
         Ok(tensor)
+    }
+
+    /// Zeros in place of a weight that is missing: one map of untouched memory serves them all, as a config may ask
+    /// for gigabytes that no checkpoint has.
+    fn placeholder(&self, shape: &[usize]) -> Result<Tensor, FrontendError> {
+        let io = |source| FrontendError::Io { path: "memory for a missing weight".into(), source };
+        let too_large = || io(std::io::ErrorKind::OutOfMemory.into());
+        let bytes = element_count(shape).and_then(|n| n.checked_mul(4)).ok_or_else(too_large)?;
+        let mut state = self.state.borrow_mut();
+        let zeros = match state.zeros.as_ref().filter(|z| z.len() >= bytes) {
+            Some(zeros) => zeros.clone(),
+            None => {
+                let map = memmap2::MmapOptions::new().len(bytes.max(1)).no_reserve_swap().map_anon();
+                Arc::new(map.and_then(memmap2::MmapMut::make_read_only).map_err(io)?)
+            }
+        };
+        state.zeros = Some(zeros.clone());
+        let storage = Storage::shared(zeros, 0, bytes).ok_or_else(too_large)?;
+        Tensor::from_storage(DType::F32, shape, storage).map_err(|_| too_large())
     }
 
     /// Reports everything that did not fit. `ignorable` are patterns (`*` matches any text) of names that a checkpoint
@@ -221,6 +241,16 @@ impl<'w> WeightScope<'w> {
         self.weights.check(&self.path(name), shape);
     }
 
+    /// The same, and whether all is well with it.
+    pub fn fits(&self, name: impl fmt::Display, shape: &[usize]) -> bool {
+        self.weights.check(&self.path(name), shape).is_some()
+    }
+
+    /// Stands in for a weight made of others that do not fit. All such share their memory.
+    pub fn zeros(&self, shape: &[usize]) -> Result<Tensor, FrontendError> {
+        self.weights.placeholder(shape)
+    }
+
     /// Name under which the checkpoint stores a weight of this scope.
     pub fn stored_name(&self, name: impl fmt::Display) -> String {
         self.weights.locate(&self.path(name)).0
@@ -253,6 +283,9 @@ impl<'w> WeightScope<'w> {
         };
         let magnitude: Vec<usize> =
             shape.iter().enumerate().map(|(i, &extent)| if i == axis { extent } else { 1 }).collect();
+        if !self.fits(g, &magnitude) | !self.fits(v, shape) {
+            return self.zeros(shape);
+        }
         let magnitude = self.get(g, &magnitude)?;
         let direction = self.get(v, shape)?;
         fold_weight_norm(&direction, &magnitude, axis).map_err(|e| {
@@ -266,37 +299,23 @@ impl<'w> WeightScope<'w> {
 
 /// `g * v / |v|`, the norm taken over all axes but `axis`.
 fn fold_weight_norm(v: &Tensor, g: &Tensor, axis: usize) -> Result<Tensor, frit_ir::TensorError> {
-    let values = v.to_f32_vec();
-    let magnitudes = g.to_f32_vec();
+    let mut values = v.to_f32_vec();
     let extent = v.shape().get(axis).copied().unwrap_or(1).max(1);
     let inner: usize = v.shape().iter().skip(axis + 1).product::<usize>().max(1);
     let mut squares = vec![0f64; extent];
-    for (i, &x) in values.iter().enumerate() {
-        if let Some(sum) = squares.get_mut(i / inner % extent) {
-            *sum += f64::from(x) * f64::from(x);
+    for slab in values.chunks(inner * extent) {
+        for (sum, run) in squares.iter_mut().zip(slab.chunks(inner)) {
+            *sum += run.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
         }
     }
-    let scale: Vec<f32> =
-        magnitudes.iter().zip(&squares).map(|(&g, &s)| (f64::from(g) / s.sqrt()) as f32).collect();
-    let folded: Vec<f32> = values
-        .iter()
-        .enumerate()
-        .map(|(i, &x)| x * scale.get(i / inner % extent).copied().unwrap_or(0.0))
-        .collect();
-    Tensor::from_slice(v.shape(), &folded)
-}
-
-/// Zeros that take no memory until they are read: a missing embedding may be gigabytes.
-fn placeholder(shape: &[usize]) -> Result<Tensor, FrontendError> {
-    let io = |source| FrontendError::Io { path: "memory for a missing weight".into(), source };
-    let too_large = || io(std::io::ErrorKind::OutOfMemory.into());
-    let bytes = element_count(shape).and_then(|n| n.checked_mul(4)).ok_or_else(too_large)?;
-    if bytes == 0 {
-        return Tensor::zeros(DType::F32, shape).map_err(|_| too_large());
+    let scales: Vec<f32> =
+        g.to_f32_vec().iter().zip(&squares).map(|(&g, &s)| (f64::from(g) / s.sqrt()) as f32).collect();
+    for slab in values.chunks_mut(inner * extent) {
+        for (scale, run) in scales.iter().zip(slab.chunks_mut(inner)) {
+            run.iter_mut().for_each(|x| *x *= scale);
+        }
     }
-    let map = memmap2::MmapMut::map_anon(bytes).and_then(memmap2::MmapMut::make_read_only).map_err(io)?;
-    let storage = Storage::shared(Arc::new(map), 0, bytes).ok_or_else(too_large)?;
-    Tensor::from_storage(DType::F32, shape, storage).map_err(|_| too_large())
+    Tensor::from_slice(v.shape(), &values)
 }
 
 /// One difference between a class and a checkpoint.

@@ -1,6 +1,9 @@
 //! What builders give beside numbers: entries for generation, symbolic shapes, and errors for checkpoints, configs and
 //! requests that do not fit. Numbers are compared with transformers in `parity.rs`.
 
+// A test that cannot read its fixtures fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use frit_frontends::FrontendError;
 use frit_frontends::error::{ConfigError, RequestError};
 use frit_frontends::hf::{self, CLASSES, InputSpec, Request};

@@ -1,6 +1,9 @@
 //! Weight files as other programs write them, whole, truncated and damaged. Which weights a class takes is tested
 //! beside `hf/weights/binding.rs`.
 
+// A test that cannot read its fixtures fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use frit_frontends::hf::weights::{
     Checkpoint, CheckpointError, Damage, Fault, FileBytes, pickle::PickleError,
 };

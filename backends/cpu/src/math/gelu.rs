@@ -21,7 +21,7 @@ const TAIL: [f32; 10] = [
 
 /// x Φ(x) = x/2 (1 + erf(x / sqrt 2)), ONNX Gelu with approximate="none".
 ///
-/// Error at most 3 ulp for x >= -1 and 2^-22 |x| absolute for all x; the negative tail keeps its relative
+/// Error at most 2.5 ulp for x >= -1 and 2^-22 |x| absolute for all x; the negative tail keeps its relative
 /// accuracy to 3e-5 down to x = -6, where `1 + erf` would have lost it.
 #[inline(always)]
 pub fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {

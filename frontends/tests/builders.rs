@@ -171,7 +171,7 @@ fn edit_config(folder: &Path, edit: impl FnOnce(&mut serde_json::Map<String, ser
 fn refused(case: &str, edit: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> String {
     let (_dir, folder) = copied(case);
     edit_config(&folder, edit);
-    hf::build(&folder, &Request::default()).err().expect("it was built").to_string()
+    hf::build(&folder, &Request::default()).expect_err("it was built").to_string()
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn absurd_configs_end_with_a_report_and_not_out_of_memory() {
 #[test]
 fn requests_that_do_not_fit_say_why() {
     let build = |case: &str, inputs: &[&str], select: &[&str]| {
-        hf::build(&model(case), &request(inputs, select)).err().expect("it was built")
+        hf::build(&model(case), &request(inputs, select)).expect_err("it was built")
     };
     let unknown = build("bert_model", &["input_ids", "pixels"], &[]);
     assert!(

@@ -1,0 +1,105 @@
+//! The commands of the command line, one file each, and what they share. Flags are declared in `args.rs`.
+
+pub mod args;
+mod bench;
+mod compile;
+mod generate;
+mod inspect;
+mod run;
+
+use args::{Cli, Command, Dtype, Part, Where};
+use frit::backend::Precision;
+use frit::load::LoadOptions;
+use frit::runtime::BackendKind;
+use frit::{Error, ir::Tensor};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// Runs a parsed call.
+pub fn dispatch(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        Command::Compile(a) => compile::compile(&a),
+        Command::Run(a) => run::run(&a),
+        Command::Generate(a) => generate::generate(&a),
+        Command::Bench(a) => bench::bench(&a),
+        Command::Inspect(a) => inspect::inspect(&a),
+        Command::Export(_) => Err(Error::Usage("frit export comes with the ONNX issue".into())),
+        Command::Verify(_) => Err(Error::Usage("frit verify comes with the ONNX issue".into())),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "frit", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// The backend of a name.
+fn backend(name: &str) -> Result<BackendKind, Error> {
+    BackendKind::from_name(name).ok_or_else(|| match name {
+        "tract" | "opencl" => Error::Usage(format!("this build has no backend `{name}`; it has cpu and reference")),
+        _ => Error::Usage(format!("no backend `{name}`; there are cpu, reference, tract and opencl")),
+    })
+}
+
+/// Options common to the commands that run.
+fn load_options(part: &Part, place: &Where) -> Result<LoadOptions, Error> {
+    Ok(LoadOptions {
+        head: part.head.clone(),
+        entry: part.entry.clone(),
+        select: part.select.clone(),
+        threads: place.threads.map(usize::from),
+        backend: backend(&place.backend)?,
+        ..LoadOptions::default()
+    })
+}
+
+fn dims(given: &[(String, usize)]) -> Result<BTreeMap<String, usize>, Error> {
+    let mut out = BTreeMap::new();
+    for (name, n) in given {
+        if out.insert(name.clone(), *n).is_some_and(|old| old != *n) {
+            return Err(Error::Usage(format!("--dim gives `{name}` twice, with different values")));
+        }
+    }
+    Ok(out)
+}
+
+fn precision(dtype: Dtype) -> Result<Precision, Error> {
+    match dtype {
+        Dtype::F32 => Ok(Precision::Exact),
+        Dtype::Bf16 | Dtype::Int8 => {
+            Err(Error::Usage(format!("--dtype {} comes with the CPU speed issue; f32 is what there is", dtype.word())))
+        }
+    }
+}
+
+/// Prints one JSON object on standard output.
+fn print_json(value: &serde_json::Value) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    let text = serde_json::to_string_pretty(value)?;
+    match writeln!(out, "{text}") {
+        // A reader that went away is no failure of ours.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|source| Error::Io { path: "standard output".into(), source }),
+    }
+}
+
+/// Prints text on standard output.
+fn print_text(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|source| Error::Io { path: "standard output".into(), source }),
+    }
+}
+
+/// Inputs as a session takes them.
+fn borrowed(inputs: &BTreeMap<String, Tensor>) -> Vec<(&str, &Tensor)> {
+    inputs.iter().map(|(n, t)| (n.as_str(), t)).collect()
+}
+
+/// The most memory that this process has held, in bytes.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kb| kb.saturating_mul(1024))
+}

@@ -157,7 +157,8 @@ fn compare(got: &[Tensor], reference: &[Tensor], tolerance: f64) -> Result<f64, 
         for (i, (a, b)) in g.iter().zip(&r).enumerate() {
             let same = (a.is_nan() && b.is_nan()) || a == b;
             let error = if same { 0.0 } else { (a - b).abs() / scale };
-            if !(error <= tolerance) {
+            // A difference that is not a number is wrong, too.
+            if error.is_nan() || error > tolerance {
                 return Err(format!(
                     "output {k}[{i}]: got {a}, expected {b}, error {error:.3e} of the largest"
                 ));

@@ -181,8 +181,8 @@ unsafe fn weigh<S: Simd, const R: usize>(
         }
         while d < dim {
             let n = S::LANES.min(dim - d);
-            for r in 0..R {
-                let mut acc = s.mul(s.splat(shrink[r]), s.load_part(sums.add(r * dim + d), n));
+            for (r, &f) in shrink.iter().enumerate() {
+                let mut acc = s.mul(s.splat(f), s.load_part(sums.add(r * dim + d), n));
                 for j in 0..keys {
                     acc = s.mul_add(
                         s.splat(*weights.add(r * BLOCK + j)),

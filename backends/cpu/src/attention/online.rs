@@ -134,7 +134,7 @@ pub(super) fn hidden_matters(p: &Attention<'_>, states: &[State]) -> bool {
     match p.causal {
         Some(c) if c.hidden > f32::NEG_INFINITY => {
             // exp(x) is 0 for x < -104, and this is far below.
-            states.iter().any(|s| !(s.max > c.hidden * 0.5))
+            states.iter().any(|s| s.max <= c.hidden * 0.5)
         }
         _ => false,
     }

@@ -41,13 +41,15 @@ impl<T: Element> Target<T> {
     fn put<W: Copy>(&self, start: usize, block: &[W], narrow: impl Fn(W) -> T, truth: impl Fn(W) -> bool) {
         let range = start..start + block.len();
         match self {
-            // SAFETY: blocks are disjoint and within the output, whose length was checked.
             Target::Elements(o) => {
-                unsafe { o.slice(range) }.iter_mut().zip(block).for_each(|(o, &x)| *o = narrow(x));
+                // SAFETY: blocks are disjoint and within the output, whose length was checked.
+                let to = unsafe { o.slice(range) };
+                to.iter_mut().zip(block).for_each(|(o, &x)| *o = narrow(x));
             }
-            // SAFETY: as above.
             Target::Bool(o) => {
-                unsafe { o.slice(range) }.iter_mut().zip(block).for_each(|(o, &x)| *o = u8::from(truth(x)));
+                // SAFETY: as above.
+                let to = unsafe { o.slice(range) };
+                to.iter_mut().zip(block).for_each(|(o, &x)| *o = u8::from(truth(x)));
             }
         }
     }
@@ -96,10 +98,12 @@ pub fn binary<T: Element>(
     let n = count(NAME, shape)?;
     let px = pattern(NAME, "x", x.0.len(), x.1, shape, n)?;
     let py = pattern(NAME, "y", y.0.len(), y.1, shape, n)?;
-    if !T::DTYPE.is_float() && matches!(f, Binary::Div | Binary::Mod) && n > 0 {
-        if let Some(at) = y.0.iter().position(|y| y.to_i64() == 0) {
-            return Err(KernelError::DivisionByZero(at));
-        }
+    if !T::DTYPE.is_float()
+        && matches!(f, Binary::Div | Binary::Mod)
+        && n > 0
+        && let Some(at) = y.0.iter().position(|y| y.to_i64() == 0)
+    {
+        return Err(KernelError::DivisionByZero(at));
     }
     let out = target(NAME, out, n)?;
     parallel_ranges(n, GRAIN, 2.0, |range| {

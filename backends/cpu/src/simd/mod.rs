@@ -94,6 +94,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The bits of each lane.
     fn to_bits(self, a: Self::V) -> Self::I;
     /// The f32 with these bits.
+    #[allow(clippy::wrong_self_convention)] // self is the proof, not the value
     fn from_bits(self, a: Self::I) -> Self::V;
     /// All lanes `x`.
     fn isplat(self, x: i32) -> Self::I;

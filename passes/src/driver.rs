@@ -106,12 +106,13 @@ pub enum PassError {
 pub fn optimise(module: &mut Module, options: &Options) -> Result<Report, PassError> {
     verify::verify(module).map_err(PassError::Input)?;
     let mut report = Report::default();
-    let mut log = Log { level: options.trace, ..Log::default() };
+    let mut log = Log::new(options.trace);
     let mut folder = Folder::new(options.budget);
+    let tables = rule_sets(&options.without)?;
     for at in 0..module.graphs.len() {
         for stage in PIPELINE {
             if !options.without.iter().any(|n| n == stage.name) {
-                let done = run_stage(module, at, stage, options, &mut folder, &mut log)?;
+                let done = run_stage(module, at, stage, options, &tables, &mut folder, &mut log)?;
                 report.stages.push(done);
             }
             if options.until.as_deref() == Some(stage.name) {
@@ -124,15 +125,16 @@ pub fn optimise(module: &mut Module, options: &Options) -> Result<Report, PassEr
     Ok(report)
 }
 
-/// The rules of a table that are not left out.
-fn rule_set(table: &str, without: &[String]) -> Result<RuleSet, RuleError> {
-    let kept: Vec<_> = TABLES
+/// Every table's rules that are not left out.
+fn rule_sets(without: &[String]) -> Result<BTreeMap<&'static str, RuleSet>, RuleError> {
+    let named = |n: &str| without.iter().any(|w| w == n);
+    TABLES
         .iter()
-        .filter(|(name, _)| *name == table)
-        .flat_map(|(_, rules)| rules.iter().copied())
-        .filter(|r| !without.iter().any(|n| n == r.name))
-        .collect();
-    RuleSet::new(&[&kept])
+        .map(|(table, rules)| {
+            let kept: Vec<_> = rules.iter().copied().filter(|r| !named(r.name) && !named(table)).collect();
+            Ok((*table, RuleSet::new(&[&kept])?))
+        })
+        .collect()
 }
 
 fn run_stage(
@@ -140,19 +142,12 @@ fn run_stage(
     at: usize,
     stage: &Stage,
     options: &Options,
+    tables: &BTreeMap<&'static str, RuleSet>,
     folder: &mut Folder,
     log: &mut Log,
 ) -> Result<StageReport, PassError> {
-    let mut passes = Vec::new();
-    for pass in stage.passes {
-        if !options.without.iter().any(|n| n == pass.name()) {
-            let rules = match pass {
-                Pass::Rules(table) => Some(rule_set(table, &options.without)?),
-                _ => None,
-            };
-            passes.push((*pass, rules));
-        }
-    }
+    let passes: Vec<Pass> =
+        stage.passes.iter().copied().filter(|p| !options.without.iter().any(|n| n == p.name())).collect();
     let name = module.graphs.get(at).map(|g| g.name.clone()).unwrap_or_default();
     log.graph.clone_from(&name);
     let before = module.graphs.get(at).map_or(0, Graph::node_count);
@@ -166,12 +161,20 @@ fn run_stage(
     };
     while !done.settled && done.sweeps < options.sweeps {
         let mut changes = 0;
-        for (pass, rules) in &passes {
-            changes += run_pass(module, at, *pass, rules.as_ref(), folder, log)?;
+        for &pass in &passes {
+            changes += run_pass(module, at, pass, tables, folder, log)?;
         }
         done.sweeps += 1;
         done.rewrites += changes;
         done.settled = changes == 0;
+    }
+    if done.settled && log.level == Trace::NearMatches {
+        if let Some(graph) = module.graphs.get_mut(at) {
+            let mut editor = Editor::new(graph, &mut module.weights);
+            for rules in passes.iter().filter_map(|p| tables.get(p.name())) {
+                rules.explain(&mut editor, log)?;
+            }
+        }
     }
     done.nodes.1 = module.graphs.get(at).map_or(0, Graph::node_count);
     Ok(done)
@@ -181,28 +184,34 @@ fn run_pass(
     module: &mut Module,
     at: usize,
     pass: Pass,
-    rules: Option<&RuleSet>,
+    tables: &BTreeMap<&'static str, RuleSet>,
     folder: &mut Folder,
     log: &mut Log,
 ) -> Result<usize, PassError> {
     let Some(graph) = module.graphs.get_mut(at) else { return Ok(0) };
     let name = graph.name.clone();
     let mut editor = Editor::new(graph, &mut module.weights);
-    let changes = match (pass, rules) {
-        (Pass::Rules(_), Some(rules)) => rules.sweep(&mut editor, log)?,
-        (Pass::Rules(_), None) => 0,
-        (Pass::Fold | Pass::FoldAll, _) => folder
+    let changes = match pass {
+        Pass::Rules(table) => match tables.get(table) {
+            Some(rules) => rules.sweep(&mut editor, log)?,
+            None => 0,
+        },
+        Pass::Fold | Pass::FoldAll => folder
             .sweep(&mut editor, pass == Pass::FoldAll, log)
             .map_err(|source| PassError::Fold { graph: name.clone(), source })?,
-        (Pass::Cse, _) => {
+        Pass::Cse => {
             cse::sweep(&mut editor, log).map_err(|source| PassError::Cse { graph: name.clone(), source })?
         }
-        (Pass::Compact, _) => 0,
+        Pass::Compact => 0,
     };
     if changes > 0 || pass == Pass::Compact {
         // Dead nodes and values go, and the table is in order of dependence again.
         *graph = graph.compacted()?;
-        verify::verify(module).map_err(|source| PassError::Verify { pass: pass.name(), graph: name, source })?;
+        verify::verify(module).map_err(|source| PassError::Verify {
+            pass: pass.name(),
+            graph: name,
+            source,
+        })?;
     }
     Ok(changes)
 }

@@ -1,6 +1,7 @@
 //! Evaluating what depends on constants alone, within a budget of bytes and work. Rewrites are in `rules/`.
 
 use crate::edit::{Editor, ReplaceError};
+use crate::quick;
 use crate::trace::Log;
 use crate::view::View;
 use frit_ir::builder::BuildError;
@@ -24,7 +25,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget { growth: 16 << 20, total_growth: 128 << 20, work: 1 << 28 }
+        Budget { growth: 32 << 20, total_growth: 512 << 20, work: 1 << 28 }
     }
 }
 
@@ -56,7 +57,7 @@ impl Folder {
         Folder { budget, ..Folder::default() }
     }
 
-    /// Folds every node whose operands are constants. Transposes of larger weights stay unless `layouts`: products
+    /// Folds every node whose operands are constants. Transposes stay unless `layouts`: products
     /// take them as they are. Gives the number of nodes folded.
     pub fn sweep(&mut self, e: &mut Editor<'_>, layouts: bool, log: &mut Log) -> Result<usize, FoldError> {
         let mut folded = 0;
@@ -112,14 +113,12 @@ impl Folder {
             log.near("fold", &node.label, at, || format!("{} stays: {why}", node.op.name()));
             None
         };
-        if !layouts && matches!(node.op, Op::Transpose(_)) && operands.iter().flatten().any(|t| t.len() > SMALL) {
+        if !layouts && matches!(node.op, Op::Transpose(_)) {
             return None;
         }
-        let bytes = |t: &TensorType, shape: &[usize]| {
-            shape.iter().try_fold(t.dtype.size(), |n, &d| n.checked_mul(d))
-        };
-        let produced =
-            types.iter().zip(&shapes).try_fold(0usize, |n, (t, s)| n.checked_add(bytes(t, s)?));
+        let bytes =
+            |t: &TensorType, shape: &[usize]| shape.iter().try_fold(t.dtype.size(), |n, &d| n.checked_mul(d));
+        let produced = types.iter().zip(&shapes).try_fold(0usize, |n, (t, s)| n.checked_add(bytes(t, s)?));
         let consumed: usize = operands.iter().flatten().map(|t| t.bytes().len()).sum();
         let growth = produced.map_or(usize::MAX, |p| p.saturating_sub(consumed));
         if growth > self.budget.growth || self.spent.saturating_add(growth) > self.budget.total_growth {
@@ -128,7 +127,11 @@ impl Folder {
         if work(&node.op, &operands, &shapes).is_none_or(|w| w > self.budget.work) {
             return refuse(log, "it takes too many multiplications".to_owned());
         }
-        match interp::evaluate(&node.op, &operands, &types, &Bindings::new(), &node.label) {
+        let evaluated = match quick::evaluate(&node.op, &operands, &shapes) {
+            Some(result) => Ok(vec![result]),
+            None => interp::evaluate(&node.op, &operands, &types, &Bindings::new(), &node.label),
+        };
+        match evaluated {
             Ok(results) => {
                 self.spent = self.spent.saturating_add(growth);
                 let ids: Vec<WeightId> =

@@ -10,6 +10,7 @@ pub mod edit;
 pub mod fold;
 pub mod pattern;
 pub mod pipeline;
+mod quick;
 pub mod rule;
 pub mod rules;
 pub mod trace;

@@ -7,8 +7,8 @@ use crate::view::View;
 use frit_ir::builder::BuildError;
 use frit_ir::dim::DimError;
 use frit_ir::graph::CycleError;
-use frit_ir::{TensorError, ValueId};
-use std::collections::HashMap;
+use frit_ir::{GraphBuilder, Op, TensorError, ValueId};
+use std::collections::{BTreeMap, HashMap};
 
 /// Why a rule whose pattern matched does not rewrite after all.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -70,7 +70,7 @@ impl Found<'_, '_> {
         &self,
         view: View<'_>,
         name: &str,
-        cast: fn(&frit_ir::Op) -> Option<&T>,
+        cast: fn(&Op) -> Option<&T>,
     ) -> Result<T, Refusal> {
         let node = view.producer(self.value(name)?).and_then(|(_, n)| cast(&n.op).cloned());
         node.ok_or_else(|| Refusal::Because(format!("{name} is another op")))
@@ -83,6 +83,21 @@ impl Found<'_, '_> {
             .and_then(|id| view.graph.node(id)?.outputs.first().copied())
             .ok_or_else(|| Refusal::Because("the root has no value".into()))
     }
+}
+
+/// Inserts a node and gives its first output; trailing operands that are left out are dropped.
+pub fn insert(
+    b: &mut GraphBuilder<'_>,
+    op: impl Into<Op>,
+    operands: &[Option<ValueId>],
+) -> Result<ValueId, BuildError> {
+    b.op_opt(op, without_trailing(operands))
+}
+
+/// Operands up to the last one present.
+pub(crate) fn without_trailing(operands: &[Option<ValueId>]) -> &[Option<ValueId>] {
+    let given = operands.iter().rposition(Option::is_some).map_or(0, |i| i + 1);
+    operands.get(..given).unwrap_or(operands)
 }
 
 /// Says whether a match may be rewritten.
@@ -208,38 +223,61 @@ impl RuleSet {
         }
         Ok(rewrites)
     }
+
+    /// Notes near matches in a graph that these rules rewrite no further: for each rule and place the nearest.
+    pub fn explain(&self, editor: &mut Editor<'_>, log: &mut Log) -> Result<(), CycleError> {
+        let mut nearest: BTreeMap<(&'static str, String), (usize, ValueId, String)> = BTreeMap::new();
+        for id in editor.graph().topological_order()? {
+            let Some(node) = editor.graph().node(id) else { continue };
+            let Some(candidates) = self.by_root.get(node.op.name()) else { continue };
+            let label = node.label.clone();
+            let Some(value) = node.outputs.first().copied() else { continue };
+            for entry in candidates.iter().filter_map(|&i| self.entries.get(i)) {
+                let Some((matched, why)) = entry.explain(editor, value, &label) else { continue };
+                let key = (entry.rule.name, label.clone());
+                if nearest.get(&key).is_none_or(|(best, ..)| matched > *best) {
+                    nearest.insert(key, (matched, value, why));
+                }
+            }
+        }
+        for ((rule, label), (_, value, why)) in nearest {
+            log.near(rule, &label, value, || why);
+        }
+        Ok(())
+    }
 }
 
 impl Entry {
     fn apply(&self, editor: &mut Editor<'_>, value: ValueId, label: &str, log: &mut Log) -> bool {
         let view = View { graph: editor.graph(), weights: editor.weights() };
-        let name = self.rule.name;
-        let Some(found) = find(view, &self.pattern, value) else {
-            if log.level == crate::trace::Trace::NearMatches
-                && let Some(miss) = explain(view, &self.pattern, value)
-            {
-                log.near(name, label, value, || miss.why);
-            }
-            return false;
-        };
-        // Rules of one node try identities everywhere; their refusals say nothing.
-        let telling = found.nodes.len() >= 2;
-        if let Some(v) = used_elsewhere(editor, &found) {
-            log.near(name, label, value, || format!("{v} is also used elsewhere"));
+        let Some(found) = find(view, &self.pattern, value) else { return false };
+        if used_elsewhere(editor, &found).is_some() {
             return false;
         }
         match self.rewrite(editor, value, label, &found) {
             Ok(new) => {
-                log.fired(name, label, new);
+                log.fired(self.rule.name, label, new);
                 true
             }
-            Err(refusal) => {
-                if telling {
-                    log.near(name, label, value, || refusal.to_string());
-                }
-                false
-            }
+            Err(_) => false,
         }
+    }
+
+    /// Why the rule does not rewrite a value that it matches or nearly matches, and how many nodes do match.
+    fn explain(&self, editor: &mut Editor<'_>, value: ValueId, label: &str) -> Option<(usize, String)> {
+        let view = View { graph: editor.graph(), weights: editor.weights() };
+        let Some(found) = find(view, &self.pattern, value) else {
+            return explain(view, &self.pattern, value).map(|miss| (miss.matched, miss.why));
+        };
+        // Rules of one node try identities everywhere; their refusals say nothing.
+        if found.nodes.len() < 2 {
+            return None;
+        }
+        let matched = found.nodes.len();
+        if let Some(v) = used_elsewhere(editor, &found) {
+            return Some((matched, format!("{v} is also used elsewhere")));
+        }
+        self.rewrite(editor, value, label, &found).err().map(|refusal| (matched, refusal.to_string()))
     }
 
     fn rewrite(

@@ -2,7 +2,7 @@
 //! Decisions are not made here.
 
 use frit_ir::ValueId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// How much to record.
@@ -70,9 +70,16 @@ pub struct Log {
     pub counts: BTreeMap<&'static str, usize>,
     /// Events in order, as far as recorded.
     pub events: Vec<Event>,
+    /// Near matches noted: graph, rule, label.
+    seen: BTreeSet<(String, &'static str, String)>,
 }
 
 impl Log {
+    /// An empty record.
+    pub fn new(level: Trace) -> Self {
+        Log { level, ..Log::default() }
+    }
+
     /// Notes a rewrite.
     pub fn fired(&mut self, rule: &'static str, label: &str, value: ValueId) {
         *self.counts.entry(rule).or_default() += 1;
@@ -82,20 +89,15 @@ impl Log {
         }
     }
 
-    /// Notes a near match, each once.
+    /// Notes a near match, one a rule and place.
     pub fn near(&mut self, rule: &'static str, label: &str, value: ValueId, reason: impl FnOnce() -> String) {
         if self.level < Trace::NearMatches {
             return;
         }
-        let event = Event::NearMatch {
-            graph: self.graph.clone(),
-            rule,
-            label: label.to_owned(),
-            value,
-            reason: reason(),
-        };
-        if !self.events.contains(&event) {
-            self.events.push(event);
+        // A stage tries again after every change; the place and the reason's kind stay the same.
+        if self.seen.insert((self.graph.clone(), rule, label.to_owned())) {
+            let (graph, label) = (self.graph.clone(), label.to_owned());
+            self.events.push(Event::NearMatch { graph, rule, label, value, reason: reason() });
         }
     }
 }

@@ -13,7 +13,8 @@ const LAYERS: usize = 12;
 
 /// A copy of a fixture's checkpoint with as many layers as a base model. `keys` are the config's numbers of layers.
 fn deepened(case: &str, keys: &[&str]) -> tempfile::TempDir {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity").join(case).join("model");
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity").join(case).join("model");
     let folder = tempfile::tempdir().unwrap();
     let mut config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
@@ -160,14 +161,16 @@ fn a_causal_mask_alone_is_no_tensor() {
     let folder = deepened("gpt2_lm", &["n_layer"]);
     let module = optimised(folder.path(), "input_ids", "logits");
     let graph = module.graph("forward").unwrap();
-    let causal = graph.nodes().filter(|(_, n)| matches!(&n.op, frit_ir::Op::Attention(a) if a.causal)).count();
+    let causal =
+        graph.nodes().filter(|(_, n)| matches!(&n.op, frit_ir::Op::Attention(a) if a.causal)).count();
     let masks = graph.nodes().filter(|(_, n)| matches!(n.op.name(), "Where" | "LessOrEqual")).count();
     assert_eq!((causal, masks), (12, 0));
 }
 
 #[test]
 fn optimising_twice_gives_the_same_text() {
-    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity/bert_model/model");
+    let folder: PathBuf =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/parity/bert_model/model");
     let once = frit_ir::text::print_module(&optimised(&folder, "", ""));
     assert_eq!(once, frit_ir::text::print_module(&optimised(&folder, "", "")));
     let mut again = optimised(&folder, "", "");

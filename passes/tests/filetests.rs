@@ -43,10 +43,8 @@ fn show(module: &Module) -> String {
         .map(|(_, w)| format!("weight @{}:", w.name))
         .collect();
     let text = text::print_module(module);
-    let kept: Vec<&str> = text
-        .lines()
-        .filter(|l| !unused.iter().any(|u| l.trim_start().starts_with(u.as_str())))
-        .collect();
+    let kept: Vec<&str> =
+        text.lines().filter(|l| !unused.iter().any(|u| l.trim_start().starts_with(u.as_str()))).collect();
     kept.join("\n").trim().to_owned()
 }
 

@@ -32,7 +32,8 @@ fn difference(name: &str, expected: &Tensor, got: Option<&Tensor>) -> Option<Str
 }
 
 fn check(call: &Path, model: &Path) -> Vec<String> {
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(call.join("call.json")).unwrap()).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(call.join("call.json")).unwrap()).unwrap();
     if json["entry"] != "forward" || json.get("error").is_some() {
         return vec![];
     }

@@ -13,9 +13,7 @@ fn main() -> ExitCode {
         .iter()
         .flat_map(|(table, rules)| rules.iter().map(move |rule| (*table, rule)))
         .map(|(table, rule)| {
-            Trial::test(format!("{table}::{}", rule.name), move || {
-                proof::prove(rule).map_err(Failed::from)
-            })
+            Trial::test(format!("{table}::{}", rule.name), move || proof::prove(rule).map_err(Failed::from))
         })
         .collect();
     trials.push(Trial::test("names_are_unique", || {

@@ -2,7 +2,7 @@
 
 use super::{AttrTest, Binding, Match, OpTerm, OpTest, Pattern, PatternError, Term};
 use crate::edit::Editor;
-use crate::rule::Refusal;
+use crate::rule::{Refusal, without_trailing};
 use crate::view::View;
 use frit_ir::op::{Attr, Op};
 use frit_ir::{DType, GraphBuilder, ValueId, WeightTable};
@@ -52,9 +52,8 @@ fn build(
         Term::Number(n) => Ok(Some(b.scalar(dtype, *n)?)),
         Term::Choice(_) => Err(Refusal::Because("a replacement has no alternatives".into())),
         Term::Op(op) => {
-            let inputs =
-                op.args.iter().map(|a| build(b, a, found, dtype)).collect::<Result<Vec<_>, _>>()?;
-            let outputs = b.ops(make_op(b, op, found)?, &inputs)?;
+            let inputs = op.args.iter().map(|a| build(b, a, found, dtype)).collect::<Result<Vec<_>, _>>()?;
+            let outputs = b.ops(make_op(b, op, found)?, without_trailing(&inputs))?;
             Ok(outputs.get(op.output).copied())
         }
     }

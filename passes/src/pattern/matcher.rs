@@ -57,6 +57,8 @@ impl Match<'_> {
 /// One part of a pattern that did not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
+    /// Nodes that do match.
+    pub matched: usize,
     /// What was expected and what is there.
     pub why: String,
 }
@@ -76,7 +78,8 @@ pub fn explain(view: View<'_>, pattern: &Pattern, value: ValueId) -> Option<Mism
     }
     let solver = Solver { view, pattern, lenient: true };
     let state = solver.solve(State::start(pattern, value))?;
-    state.miss.filter(|_| state.nodes.len() + 1 >= size && state.nodes.len() >= 2)
+    let matched = state.nodes.len();
+    state.miss.filter(|_| matched + 1 >= size && matched >= 2).map(|miss| Mismatch { matched, ..miss })
 }
 
 /// The first use of an inner node outside the match, where that is not allowed.
@@ -190,9 +193,8 @@ impl<'p> Solver<'_, 'p> {
         let name = || self.pattern.names.get(slot).map_or("", String::as_str);
         if !fits {
             let what = if kind == Kind::Const { "a constant" } else { "a constant of equal elements" };
-            return self.fail(s, || {
-                format!("?{} must be {what}, found {}", name(), self.describe(Some(value)))
-            });
+            return self
+                .fail(s, || format!("?{} must be {what}, found {}", name(), self.describe(Some(value))));
         }
         match s.slots.get(slot).and_then(Option::as_ref) {
             None => {
@@ -295,7 +297,7 @@ impl<'p> Solver<'_, 'p> {
         if !self.lenient || s.miss.is_some() {
             return None;
         }
-        s.miss = Some(Mismatch { why: why() });
+        s.miss = Some(Mismatch { matched: 0, why: why() });
         Some(())
     }
 

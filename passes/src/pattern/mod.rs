@@ -157,7 +157,11 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Pattern, PatternError> {
         let pattern = parse::parse(text, Vec::new())?;
         if pattern.term.roots().is_none() {
-            return Err(PatternError { text: text.to_owned(), column: 1, why: "the root must be an op".into() });
+            return Err(PatternError {
+                text: text.to_owned(),
+                column: 1,
+                why: "the root must be an op".into(),
+            });
         }
         Ok(pattern)
     }
@@ -170,8 +174,23 @@ impl Pattern {
 
 /// Elementwise ops of one operand that a float value may go through.
 pub const MAP: &[&str] = &[
-    "Abs", "Neg", "Exp", "Sqrt", "Reciprocal", "Erf", "Tanh", "Sigmoid", "Relu", "Softplus", "Sin", "Cos", "Clip",
-    "LeakyRelu", "Elu", "Gelu", "Swish",
+    "Abs",
+    "Neg",
+    "Exp",
+    "Sqrt",
+    "Reciprocal",
+    "Erf",
+    "Tanh",
+    "Sigmoid",
+    "Relu",
+    "Softplus",
+    "Sin",
+    "Cos",
+    "Clip",
+    "LeakyRelu",
+    "Elu",
+    "Gelu",
+    "Swish",
 ];
 
 /// Elementwise ops of two operands that float values may go through.

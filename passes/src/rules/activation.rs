@@ -29,22 +29,34 @@ pub const RULES: &[Rule] = &[
         X,
     ),
     Rule::new("silu", "Mul(?x, Sigmoid(?x))", "Swish{alpha=1}(?x)", X),
-    Rule::new("swish", "Mul(?x, Sigmoid(Mul(?x, ?a:scalar)))", "Swish{alpha=?a}(?x)", &[
-        "x: f32[batch, 5]; a = 1.702",
-    ]),
+    Rule::new(
+        "swish",
+        "Mul(?x, Sigmoid(Mul(?x, ?a:scalar)))",
+        "Swish{alpha=?a}(?x)",
+        &["x: f32[batch, 5]; a = 1.702"],
+    ),
     Rule::new("sigmoid", "Div(1, Add(Exp(Neg(?x)), 1))", "Sigmoid(?x)", X),
     Rule::new("relu", "Max(?x, 0)", "Relu(?x)", X),
-    Rule::new("clip", "Min(Max(?x, ?low:scalar), ?high:scalar)", "Clip{min=?low, max=?high}(?x)", &[
-        "x: f32[batch, 5] in -2..2; low = -0.5; high = 0.75",
-    ])
+    Rule::new(
+        "clip",
+        "Min(Max(?x, ?low:scalar), ?high:scalar)",
+        "Clip{min=?low, max=?high}(?x)",
+        &["x: f32[batch, 5] in -2..2; low = -0.5; high = 0.75"],
+    )
     .when(low_below_high),
-    Rule::new("clip_relu", "Min(Relu(?x), ?high:scalar)", "Clip{min=0, max=?high}(?x)", &[
-        "x: f32[batch, 5] in -2..2; high = 0.75",
-    ])
+    Rule::new(
+        "clip_relu",
+        "Min(Relu(?x), ?high:scalar)",
+        "Clip{min=0, max=?high}(?x)",
+        &["x: f32[batch, 5] in -2..2; high = 0.75"],
+    )
     .when(high_positive),
-    Rule::new("leaky_relu", "Max(?x, Mul(?x, ?a:scalar))", "LeakyRelu{alpha=?a}(?x)", &[
-        "x: f32[batch, 5]; a = 0.01",
-    ])
+    Rule::new(
+        "leaky_relu",
+        "Max(?x, Mul(?x, ?a:scalar))",
+        "LeakyRelu{alpha=?a}(?x)",
+        &["x: f32[batch, 5]; a = 0.01"],
+    )
     .when(slope_below_one),
 ];
 

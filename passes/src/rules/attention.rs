@@ -3,7 +3,7 @@
 
 use super::causal::is_causal;
 use crate::edit::Editor;
-use crate::rule::{Found, Refusal, Rule, require};
+use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
 use frit_ir::op::{Attention, FusedMatMul, Op};
 use frit_ir::types::product;
@@ -76,12 +76,18 @@ fn op(view: View<'_>, m: &Found<'_, '_>) -> Result<Attention, Refusal> {
 fn heads(view: View<'_>, v: ValueId) -> Result<i64, Refusal> {
     match view.shape(v) {
         [_, _, _] => Ok(1),
-        [_, h, _, _] => h.as_const().ok_or_else(|| Refusal::Because("the number of heads is not fixed".into())),
+        [_, h, _, _] => {
+            h.as_const().ok_or_else(|| Refusal::Because("the number of heads is not fixed".into()))
+        }
         _ => Err(Refusal::Because("a factor has neither three nor four axes".into())),
     }
 }
 
-fn make(view: View<'_>, m: &Found<'_, '_>, causal: bool) -> Result<(Attention, [Option<ValueId>; 4]), Refusal> {
+fn make(
+    view: View<'_>,
+    m: &Found<'_, '_>,
+    causal: bool,
+) -> Result<(Attention, [Option<ValueId>; 4]), Refusal> {
     let (q, k, v) = (m.value("q")?, m.value("k")?, m.value("v")?);
     let product = m.op(view, "m", |o| if let Op::FusedMatMul(f) = o { Some(f) } else { None })?;
     let FusedMatMul { alpha: scale, .. } = product;
@@ -102,12 +108,17 @@ fn attention(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> 
             Some(mask) if flat && b.rank(mask)? == 3 => Some(b.unsqueeze(mask, 1)?),
             other => other,
         };
-        Ok(b.op_opt(op, &[q, k, v, mask])?)
+        Ok(insert(b, op, &[q, k, v, mask])?)
     })
 }
 
 /// Queries and keys of scores [.., Sq, Sk].
-fn require_causal(view: View<'_>, m: &Found<'_, '_>, queries: Option<&Dim>, keys: Option<&Dim>) -> Result<(), Refusal> {
+fn require_causal(
+    view: View<'_>,
+    m: &Found<'_, '_>,
+    queries: Option<&Dim>,
+    keys: Option<&Dim>,
+) -> Result<(), Refusal> {
     let (Some(queries), Some(keys)) = (queries, keys) else {
         return Err(Refusal::Because("scores have two axes or more".into()));
     };
@@ -121,7 +132,7 @@ fn attention_causal(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Re
     require(m.number(view, "low")? <= -1e30, "the number is not the lowest")?;
     let (op, operands) = make(view, m, true)?;
     require(shape.len() == 4 || operands[3].is_none(), "the mask has no axis of heads")?;
-    e.build(m.label, |b| Ok(b.op_opt(op, &operands)?))
+    e.build(m.label, |b| Ok(insert(b, op, &operands)?))
 }
 
 fn mask_is_causal(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
@@ -153,7 +164,7 @@ fn with_flat(e: &mut Editor<'_>, m: &Found<'_, '_>, name: &str, slot: usize) -> 
         if let Some(operand) = operands.get_mut(slot) {
             *operand = Some(flat);
         }
-        Ok(b.op_opt(op, &operands)?)
+        Ok(insert(b, op, &operands)?)
     })
 }
 
@@ -196,5 +207,5 @@ fn factor(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
     require(view.rank(m.value("f")?) == 0, "the factor has axes")?;
     let scale = attention.scale * m.number(view, "f")?;
     let operands = [Some(m.value("q")?), Some(m.value("k")?), Some(m.value("v")?), m.optional("mask")];
-    e.build(m.label, |b| Ok(b.op_opt(Attention { scale, ..attention }, &operands)?))
+    e.build(m.label, |b| Ok(insert(b, Attention { scale, ..attention }, &operands)?))
 }

@@ -2,7 +2,8 @@
 
 use crate::view::View;
 use frit_ir::op::{BinaryFn, Op};
-use frit_ir::{DType, Dim, ValueId};
+use frit_ir::types::resolve_axis;
+use frit_ir::{DType, Dim, Tensor, ValueId};
 
 /// True when `seen` is a bool mask that holds exactly where key <= query + (keys - queries), the same for all of the
 /// batch and heads.
@@ -13,7 +14,9 @@ pub fn is_causal(view: View<'_>, seen: ValueId, queries: &Dim, keys: &Dim) -> bo
     if !column.same(keys) || !row.same(queries) || !outer.iter().all(|d| d.is(1)) {
         return false;
     }
-    compares_positions(view, seen, queries, keys) || is_triangle(view, seen)
+    compares_positions(view, seen, queries, keys)
+        || is_triangle(view, seen)
+        || cuts_triangle(view, seen, queries, keys)
 }
 
 /// key <= query over two ranges of positions.
@@ -59,13 +62,54 @@ fn positions(view: View<'_>, v: ValueId, from_end: usize, count: &Dim) -> Option
     }
 }
 
+/// Rows keys - queries up to keys and columns up to keys of a stored square triangle, as GPT-2's buffer `bias` is cut.
+fn cuts_triangle(view: View<'_>, seen: ValueId, queries: &Dim, keys: &Dim) -> bool {
+    let Ok(first) = keys.sub(queries) else { return false };
+    let mut at = seen;
+    let (mut row, mut column) = (Dim::constant(0), Dim::constant(0));
+    loop {
+        if let Some(t) = view.tensor(at) {
+            let square = matches!(*t.shape(), [.., r, c] if r == c);
+            return square && is_lower(t) && row.same(&first) && column.is(0);
+        }
+        let Some((_, node)) = view.producer(at) else { return false };
+        let Some(from) = node.inputs.first().copied().flatten() else { return false };
+        match &node.op {
+            Op::Cast(c) if c.to == DType::Bool => {}
+            Op::Slice(cut) => {
+                let rank = view.rank(from);
+                for (axis, start, _, step) in cut.cuts() {
+                    let Some(axis) = resolve_axis(axis, rank).filter(|_| step == 1) else { return false };
+                    let slot = match rank - axis {
+                        1 => &mut column,
+                        2 => &mut row,
+                        _ if start.is(0) => continue,
+                        _ => return false,
+                    };
+                    match slot.add(start) {
+                        Ok(sum) => *slot = sum,
+                        Err(_) => return false,
+                    }
+                }
+            }
+            _ => return false,
+        }
+        at = from;
+    }
+}
+
 /// A constant whose last two axes are a lower triangle that ends in the last corner.
 fn is_triangle(view: View<'_>, seen: ValueId) -> bool {
-    let Some(t) = view.tensor(seen).filter(|t| t.dtype() == DType::Bool) else { return false };
+    view.tensor(seen).is_some_and(|t| t.dtype() == DType::Bool && is_lower(t))
+}
+
+fn is_lower(t: &Tensor) -> bool {
     let [.., rows, columns] = *t.shape() else { return false };
     let Some(past) = columns.checked_sub(rows) else { return false };
-    t.bytes().iter().enumerate().all(|(i, &b)| {
-        let (row, column) = (i / columns.max(1) % rows.max(1), i % columns.max(1));
-        (b != 0) == (column <= row + past)
-    })
+    let size = t.dtype().size();
+    !t.dtype().is_float()
+        && t.bytes().chunks_exact(size).enumerate().all(|(i, b)| {
+            let (row, column) = (i / columns.max(1) % rows.max(1), i % columns.max(1));
+            b.iter().any(|&b| b != 0) == (column <= row + past)
+        })
 }

@@ -2,7 +2,7 @@
 //! `linear.rs`.
 
 use crate::edit::Editor;
-use crate::rule::{Found, Refusal, Rule, require};
+use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
 use frit_ir::op::Op;
 use frit_ir::types::same_shape;
@@ -110,7 +110,7 @@ fn scaled(
             (Some(s), Some(shift)) => Some(b.add(s, shift)?),
             (s, shift) => s.or(shift),
         };
-        Ok(b.op_opt(conv, &[Some(x), Some(w), bias])?)
+        Ok(insert(b, conv, &[Some(x), Some(w), bias])?)
     })
 }
 

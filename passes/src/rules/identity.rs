@@ -21,7 +21,12 @@ pub const RULES: &[Rule] = &[
     Rule::new("add_neg", "Add(?x, Neg(?y))", "Sub(?x, ?y)", &["x: f32[2, 3]; y: f32[3]"]),
     Rule::built("sub_constant", "Sub(?x, ?c:scalar)", sub_constant, &["x: f32[2, 3]; c = 0.75"]),
     Rule::built("div_power_of_two", "Div(?x, ?c:scalar)", div_power_of_two, &["x: f32[2, 3]; c = 8"]),
-    Rule::new("mul_reciprocal", "Mul(?x, Reciprocal(?y))", "Div(?x, ?y)", &["x: f32[2, 3]; y: f32[3] in 0.5..2"]),
+    Rule::new(
+        "mul_reciprocal",
+        "Mul(?x, Reciprocal(?y))",
+        "Div(?x, ?y)",
+        &["x: f32[2, 3]; y: f32[3] in 0.5..2"],
+    ),
     Rule::new("mul_one_over", "Mul(?x, Div(1, ?y))", "Div(?x, ?y)", &["x: f32[2, 3]; y: f32[3] in 0.5..2"]),
     Rule::new("pow_one", "Pow(?x, 1)", "?x", &["x: f32[2, 3]"]),
     Rule::new("pow_two", "Pow(?x, 2)", "Mul(?x, ?x)", &["x: f32[2, 3]"]),
@@ -30,23 +35,31 @@ pub const RULES: &[Rule] = &[
     Rule::new("pow_minus_half", "Pow(?x, -0.5)", "Reciprocal(Sqrt(?x))", &["x: f32[2, 3] in 0.5..2"]),
     Rule::new("pow_minus_one", "Pow(?x, -1)", "Reciprocal(?x)", &["x: f32[2, 3] in 0.5..2"]),
     Rule::new("cast_to_same", "Cast{to=?t}(?x)", "?x", &["x: f32[2, 3]; t = f32"]),
-    Rule::new("cast_twice", "Cast{to=?b}(Cast{to=?a}(?x))", "Cast{to=?b}(?x)", &[
-        "x: bool[2, 3]; a = i64; b = f32",
-        "x: f32[2, 3]; a = f64; b = i64",
-    ])
+    Rule::new(
+        "cast_twice",
+        "Cast{to=?b}(Cast{to=?a}(?x))",
+        "Cast{to=?b}(?x)",
+        &["x: bool[2, 3]; a = i64; b = f32", "x: f32[2, 3]; a = f64; b = i64"],
+    )
     .when(first_cast_keeps_everything),
     Rule::new("expand_to_same", "Expand{shape=?s}(?x)", "?x", &["x: f32[2, 3]; s = [2, 3]"]),
     Rule::new("tile_once", "Tile{repeats=?r}(?x)", "?x", &["x: f32[2, 3]; r = [1, 1]"]),
-    Rule::new("slice_all", "Slice{axes=?a, starts=?s, ends=?e, steps=?d}(?x)", "?x", &[
-        "x: f32[2, 3]; a = [1]; s = [0]; e = [3]; d = [1]",
-    ])
+    Rule::new(
+        "slice_all",
+        "Slice{axes=?a, starts=?s, ends=?e, steps=?d}(?x)",
+        "?x",
+        &["x: f32[2, 3]; a = [1]; s = [0]; e = [3]; d = [1]"],
+    )
     .when(steps_forward),
     Rule::new("pad_nothing", "Pad{before=?b, after=?a}(?x)", "?x", &["x: f32[2, 3]; b = [0, 0]; a = [0, 0]"]),
     Rule::new("concat_one", "Concat{axis=?a}(?x)", "?x", &["x: f32[2, 3]; a = 1"]),
     Rule::new("split_in_one", "Split{axis=?a, sizes=?s}(?x)", "?x", &["x: f32[2, 3]; a = 1; s = [3]"]),
-    Rule::new("where_swapped", "Where(Not(?c), ?x, ?y)", "Where(?c, ?y, ?x)", &[
-        "c: bool[2, 3]; x: f32[2, 3]; y: f32[3]",
-    ]),
+    Rule::new(
+        "where_swapped",
+        "Where(Not(?c), ?x, ?y)",
+        "Where(?c, ?y, ?x)",
+        &["c: bool[2, 3]; x: f32[2, 3]; y: f32[3]"],
+    ),
     Rule::new("where_always", "Where(1, ?x, ?y)", "?x", &["x: f32[2, 3]; y: f32[3]"]),
     Rule::new("where_never", "Where(0, ?x, ?y)", "?y", &["x: f32[3]; y: f32[2, 3]"]),
     Rule::new("where_either", "Where(?c, ?x, ?x)", "?x", &["c: bool[3]; x: f32[2, 3]"]),
@@ -57,7 +70,8 @@ fn sub_constant(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusa
     let (x, c) = (m.value("x")?, m.value("c")?);
     let view = View { graph: e.graph(), weights: e.weights() };
     let Some(t) = view.tensor(c) else { return Err(Refusal::Because("?c has no numbers".into())) };
-    let signed = t.dtype().is_float() || matches!(t.dtype(), DType::I8 | DType::I16 | DType::I32 | DType::I64);
+    let signed =
+        t.dtype().is_float() || matches!(t.dtype(), DType::I8 | DType::I16 | DType::I32 | DType::I64);
     require(signed, "the type has no negative numbers")?;
     let minus: Vec<f64> = t.to_f64_vec().into_iter().map(|v| -v).collect();
     let minus = Tensor::from_f64(t.dtype(), t.shape(), &minus)?;

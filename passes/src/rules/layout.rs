@@ -10,34 +10,50 @@ use frit_ir::ValueId;
 /// a transposed operand.
 pub const RULES: &[Rule] = &[
     Rule::new("reshape_to_same", "Reshape{shape=?s}(?x)", "?x", &["x: f32[2, 3]; s = [2, 3]"]),
-    Rule::new("reshape_twice", "Reshape{shape=?s}(Reshape+(?x)@r)", "Reshape{shape=?s}(?x)", &[
-        "x: f32[4, 3]; r.shape = [2, 6]; s = [2, 2, 3]",
-    ]),
+    Rule::new(
+        "reshape_twice",
+        "Reshape{shape=?s}(Reshape+(?x)@r)",
+        "Reshape{shape=?s}(?x)",
+        &["x: f32[4, 3]; r.shape = [2, 6]; s = [2, 2, 3]"],
+    ),
     Rule::new("transpose_nothing", "Transpose{perm=?p}(?x)", "?x", &["x: f32[2, 3]; p = [0, 1]"])
         .when(permutes_nothing),
-    Rule::built("transpose_twice", "Transpose{perm=?p}(Transpose{perm=?q}(?x))", compose, &[
-        "x: f32[2, 3, 4]; p = [1, 2, 0]; q = [0, 2, 1]",
-        "x: f32[2, 3, 4]; p = [1, 2, 0]; q = [2, 0, 1]",
-    ]),
-    Rule::built("transpose_back", "Transpose{perm=?p}(Transpose+{perm=?q}(?x))", undo, &[
-        "x: f32[2, 3, 4]; p = [1, 2, 0]; q = [2, 0, 1]",
-    ]),
-    Rule::built("transpose_of_ones", "Transpose{perm=?p}(?x)", as_reshape, &[
-        "x: f32[batch, 1, 4]; p = [1, 0, 2]",
-        "x: f32[2, 1, 3, 1]; p = [1, 0, 3, 2]",
-    ]),
-    Rule::new("transpose_after_map", "%map(Transpose{perm=?p}(?x))@m", "Transpose{perm=?p}(%m(?x))", &[
-        "x: f32[2, 3, 4] in 0.5..2; p = [0, 2, 1]",
-    ]),
+    Rule::built(
+        "transpose_twice",
+        "Transpose{perm=?p}(Transpose{perm=?q}(?x))",
+        compose,
+        &["x: f32[2, 3, 4]; p = [1, 2, 0]; q = [0, 2, 1]", "x: f32[2, 3, 4]; p = [1, 2, 0]; q = [2, 0, 1]"],
+    ),
+    Rule::built(
+        "transpose_back",
+        "Transpose{perm=?p}(Transpose+{perm=?q}(?x))",
+        undo,
+        &["x: f32[2, 3, 4]; p = [1, 2, 0]; q = [2, 0, 1]"],
+    ),
+    Rule::built(
+        "transpose_of_ones",
+        "Transpose{perm=?p}(?x)",
+        as_reshape,
+        &["x: f32[batch, 1, 4]; p = [1, 0, 2]", "x: f32[2, 1, 3, 1]; p = [1, 0, 3, 2]"],
+    ),
+    Rule::new(
+        "transpose_after_map",
+        "%map(Transpose{perm=?p}(?x))@m",
+        "Transpose{perm=?p}(%m(?x))",
+        &["x: f32[2, 3, 4] in 0.5..2; p = [0, 2, 1]"],
+    ),
     Rule::new(
         "transpose_after_zip",
         "%zip(Transpose{perm=?p}(?x), Transpose{perm=?p}(?y))@m",
         "Transpose{perm=?p}(%m(?x, ?y))",
         &["x: f32[2, 3, 4]; y: f32[2, 1, 4] in 0.5..2; p = [0, 2, 1]"],
     ),
-    Rule::built("transpose_after_factor", "Mul(Transpose{perm=?p}(?x), ?y)", past_factor, &[
-        "x: f32[2, 5, 3, 4]; y: f32[1, 3, 1, 1]; p = [0, 2, 1, 3]",
-    ]),
+    Rule::built(
+        "transpose_after_factor",
+        "Mul(Transpose{perm=?p}(?x), ?y)",
+        past_factor,
+        &["x: f32[2, 5, 3, 4]; y: f32[1, 3, 1, 1]; p = [0, 2, 1, 3]"],
+    ),
 ];
 
 fn permutes_nothing(_: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {

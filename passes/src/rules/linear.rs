@@ -3,7 +3,7 @@
 
 use super::shapes::{axes, is_identity, permutation, require_narrow, row};
 use crate::edit::Editor;
-use crate::rule::{Found, Refusal, Rule, require};
+use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
 use frit_ir::op::{FusedMatMul, Op};
 use frit_ir::types::same_shape;
@@ -11,14 +11,27 @@ use frit_ir::{Dim, ValueId};
 
 /// Products into the form that takes the rest, and transposes into products.
 pub const LOWER: &[Rule] = &[
-    Rule::new("matmul", "MatMul(?a, ?b)", "FusedMatMul(?a, ?b)", &["a: f32[batch, 3, 4]; b: const f32[4, 5]"]),
-    Rule::built("matmul_transposed_b", "FusedMatMul(?a, Transpose+{perm=?p}(?b), ..)@m", transposed_b, &[
-        "a: f32[2, 3, 4]; b: const f32[5, 4]; p = [1, 0]",
-        "a: f32[2, 3, 4, 5]; b: f32[2, 6, 3, 5]; p = [0, 2, 3, 1]",
-    ]),
-    Rule::built("matmul_transposed_a", "FusedMatMul(Transpose{perm=?p}(?a), ?b, ..)@m", transposed_a, &[
-        "a: f32[2, 4, 3]; b: f32[2, 4, 5]; p = [0, 2, 1]",
-    ]),
+    Rule::new(
+        "matmul",
+        "MatMul(?a, ?b)",
+        "FusedMatMul(?a, ?b)",
+        &["a: f32[batch, 3, 4]; b: const f32[4, 5]"],
+    ),
+    Rule::built(
+        "matmul_transposed_b",
+        "FusedMatMul(?a, Transpose+{perm=?p}(?b), ..)@m",
+        transposed_b,
+        &[
+            "a: f32[2, 3, 4]; b: const f32[5, 4]; p = [1, 0]",
+            "a: f32[2, 3, 4, 5]; b: f32[2, 6, 3, 5]; p = [0, 2, 3, 1]",
+        ],
+    ),
+    Rule::built(
+        "matmul_transposed_a",
+        "FusedMatMul(Transpose{perm=?p}(?a), ?b, ..)@m",
+        transposed_a,
+        &["a: f32[2, 4, 3]; b: f32[2, 4, 5]; p = [0, 2, 1]"],
+    ),
 ];
 
 const BIASED: &str = "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true";
@@ -33,41 +46,100 @@ pub const RULES: &[Rule] = &[
         &["x: f32[2, 3, 4]; i.shape = [6, 4]; b: const f32[4, 5]; bias: const f32[5]; s = [2, 3, 5]"],
     )
     .when(reshapes_rows),
-    Rule::built("linear_bias", "Add(FusedMatMul{activation=none}(?a, ?b)@m, ?bias)", bias, &[
-        "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; m.alpha = 0.5",
-        "a: f32[3, 4]; b: f32[4, 5]; bias: f32[1, 5]",
-    ]),
-    Rule::built("linear_bias_twice", "Add(FusedMatMul{activation=none}(?a, ?b, ?bias:const)@m, ?c:const)", bias_twice, &[
-        "a: f32[batch, 3, 4]; b: const f32[4, 5]; bias: const f32[5]; c: const f32[5]",
-    ]),
-    Rule::built("linear_scale", "Mul(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m, ?s:scalar)", scale, &[
-        "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; s = 0.125",
-        "a: f32[batch, 3, 4]; b: f32[4, 5]; bias: none; s = 3",
-    ]),
-    Rule::built("linear_divide", "Div(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m, ?s:scalar)", scale, &[
-        "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; s = 8",
-    ]),
+    Rule::built(
+        "linear_bias",
+        "Add(FusedMatMul{activation=none}(?a, ?b)@m, ?bias)",
+        bias,
+        &[
+            "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; m.alpha = 0.5",
+            "a: f32[3, 4]; b: f32[4, 5]; bias: f32[1, 5]",
+        ],
+    ),
+    Rule::built(
+        "linear_bias_twice",
+        "Add(FusedMatMul{activation=none}(?a, ?b, ?bias:const)@m, ?c:const)",
+        bias_twice,
+        &["a: f32[batch, 3, 4]; b: const f32[4, 5]; bias: const f32[5]; c: const f32[5]"],
+    ),
+    Rule::built(
+        "linear_scale",
+        "Mul(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m, ?s:scalar)",
+        scale,
+        &[
+            "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; s = 0.125",
+            "a: f32[batch, 3, 4]; b: f32[4, 5]; bias: none; s = 3",
+        ],
+    ),
+    Rule::built(
+        "linear_divide",
+        "Div(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m, ?s:scalar)",
+        scale,
+        &["a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; s = 8"],
+    ),
     // Layer scale: a factor of every output feature goes into the weights.
-    Rule::built("linear_gain", "Mul(FusedMatMul{activation=none}(?a, ?b:const, ?bias?)@m, ?g:const)", gain, &[
-        "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; g: const f32[5]",
-        "a: f32[batch, 3, 4]; b: const f32[4, 5]; bias: none; g: const f32[1, 5]",
-    ]),
-    Rule::new("linear_relu", "Relu(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)", "FusedMatMul{*m, activation=relu}(?a, ?b, ?bias?)", &[BIASED, PLAIN]),
-    Rule::new("linear_gelu", "Gelu{approximate=none}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)", "FusedMatMul{*m, activation=gelu}(?a, ?b, ?bias?)", &[BIASED, PLAIN]),
-    Rule::new("linear_gelu_tanh", "Gelu{approximate=tanh}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)", "FusedMatMul{*m, activation=gelu_tanh}(?a, ?b, ?bias?)", &[BIASED, PLAIN]),
-    Rule::new("linear_quick_gelu", "Swish{alpha=1.702}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)", "FusedMatMul{*m, activation=quick_gelu}(?a, ?b, ?bias?)", &[BIASED, PLAIN]),
-    Rule::new("linear_silu", "Swish{alpha=1}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)", "FusedMatMul{*m, activation=silu}(?a, ?b, ?bias?)", &[BIASED, PLAIN]),
-    Rule::new("linear_tanh", "Tanh(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)", "FusedMatMul{*m, activation=tanh}(?a, ?b, ?bias?)", &[BIASED, PLAIN]),
-    Rule::new("linear_sigmoid", "Sigmoid(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)", "FusedMatMul{*m, activation=sigmoid}(?a, ?b, ?bias?)", &[BIASED, PLAIN]),
+    Rule::built(
+        "linear_gain",
+        "Mul(FusedMatMul{activation=none}(?a, ?b:const, ?bias?)@m, ?g:const)",
+        gain,
+        &[
+            "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; g: const f32[5]",
+            "a: f32[batch, 3, 4]; b: const f32[4, 5]; bias: none; g: const f32[1, 5]",
+        ],
+    ),
+    Rule::new(
+        "linear_relu",
+        "Relu(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)",
+        "FusedMatMul{*m, activation=relu}(?a, ?b, ?bias?)",
+        &[BIASED, PLAIN],
+    ),
+    Rule::new(
+        "linear_gelu",
+        "Gelu{approximate=none}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)",
+        "FusedMatMul{*m, activation=gelu}(?a, ?b, ?bias?)",
+        &[BIASED, PLAIN],
+    ),
+    Rule::new(
+        "linear_gelu_tanh",
+        "Gelu{approximate=tanh}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)",
+        "FusedMatMul{*m, activation=gelu_tanh}(?a, ?b, ?bias?)",
+        &[BIASED, PLAIN],
+    ),
+    Rule::new(
+        "linear_quick_gelu",
+        "Swish{alpha=1.702}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)",
+        "FusedMatMul{*m, activation=quick_gelu}(?a, ?b, ?bias?)",
+        &[BIASED, PLAIN],
+    ),
+    Rule::new(
+        "linear_silu",
+        "Swish{alpha=1}(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)",
+        "FusedMatMul{*m, activation=silu}(?a, ?b, ?bias?)",
+        &[BIASED, PLAIN],
+    ),
+    Rule::new(
+        "linear_tanh",
+        "Tanh(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)",
+        "FusedMatMul{*m, activation=tanh}(?a, ?b, ?bias?)",
+        &[BIASED, PLAIN],
+    ),
+    Rule::new(
+        "linear_sigmoid",
+        "Sigmoid(FusedMatMul{activation=none}(?a, ?b, ?bias?)@m)",
+        "FusedMatMul{*m, activation=sigmoid}(?a, ?b, ?bias?)",
+        &[BIASED, PLAIN],
+    ),
 ];
 
 /// Sums behind a product, left over by the normalisations that take theirs first.
-pub const RESIDUAL: &[Rule] = &[
-    Rule::built("linear_residual", "Add(FusedMatMul(?a, ?b, ?bias?)@m, ?residual)", residual, &[
+pub const RESIDUAL: &[Rule] = &[Rule::built(
+    "linear_residual",
+    "Add(FusedMatMul(?a, ?b, ?bias?)@m, ?residual)",
+    residual,
+    &[
         "a: f32[batch, 3, 4]; b: const f32[5, 4]; bias: const f32[5]; m.trans_b = true; m.activation = gelu; residual: f32[batch, 3, 5]",
         "a: f32[batch, 3, 4]; b: const f32[4, 5]; bias: none; residual: f32[batch, 3, 5]",
-    ]),
-];
+    ],
+)];
 
 /// Products that took nothing are plain again.
 pub const TIDY: &[Rule] = &[Rule::new(
@@ -105,12 +177,11 @@ fn transposed_b(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusa
     let mut operands = operands_of(view, m)?;
     let b_operand = m.value("b")?;
     e.build(m.label, |b| {
-        let moved =
-            if is_identity(&rest) { b_operand } else { b.transpose(b_operand, &axes(&rest))? };
+        let moved = if is_identity(&rest) { b_operand } else { b.transpose(b_operand, &axes(&rest))? };
         if let Some(slot) = operands.get_mut(1) {
             *slot = Some(moved);
         }
-        Ok(b.op_opt(FusedMatMul { trans_b: !op.trans_b, ..op }, &operands)?)
+        Ok(insert(b, FusedMatMul { trans_b: !op.trans_b, ..op }, &operands)?)
     })
 }
 
@@ -122,7 +193,7 @@ fn transposed_a(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusa
     if let Some(slot) = operands.first_mut() {
         *slot = Some(m.value("a")?);
     }
-    e.build(m.label, |b| Ok(b.op_opt(FusedMatMul { trans_a: !op.trans_a, ..op }, &operands)?))
+    e.build(m.label, |b| Ok(insert(b, FusedMatMul { trans_a: !op.trans_a, ..op }, &operands)?))
 }
 
 fn operands_of(view: View<'_>, m: &Found<'_, '_>) -> Result<Vec<Option<ValueId>>, Refusal> {
@@ -134,7 +205,8 @@ fn operands_of(view: View<'_>, m: &Found<'_, '_>) -> Result<Vec<Option<ValueId>>
 fn reshapes_rows(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
     let (x, rows) = (m.value("x")?, m.value("i")?);
     require(view.rank(m.value("b")?) == 2, "the second factor is no matrix")?;
-    let same_last = matches!((view.shape(x).last(), view.shape(rows).last()), (Some(a), Some(b)) if a.same(b));
+    let same_last =
+        matches!((view.shape(x).last(), view.shape(rows).last()), (Some(a), Some(b)) if a.same(b));
     require(same_last, "the rows are reshaped too")?;
     match m.optional("bias") {
         Some(bias) => require(view.rank(bias) <= 1, "the bias differs by row"),
@@ -192,7 +264,7 @@ fn scale(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
             Some(bias) => Some(b.mul_scalar(bias, factor)?),
             None => None,
         };
-        Ok(b.op_opt(FusedMatMul { alpha: op.alpha * factor, ..op }, &[Some(a), Some(w), bias])?)
+        Ok(insert(b, FusedMatMul { alpha: op.alpha * factor, ..op }, &[Some(a), Some(w), bias])?)
     })
 }
 
@@ -212,7 +284,7 @@ fn gain(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
         };
         let along = if op.trans_b { b.reshape(g, &[width, Dim::constant(1)])? } else { g };
         let w = b.mul(w, along)?;
-        Ok(b.op_opt(op, &[Some(a), Some(w), bias])?)
+        Ok(insert(b, op, &[Some(a), Some(w), bias])?)
     })
 }
 
@@ -222,5 +294,5 @@ fn residual(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
     require(same_shape(view.shape(r), view.shape(m.value("m")?)), "the other summand is broadcast")?;
     require(!view.is_const(r), "the other summand is a constant")?;
     let operands = [Some(a), Some(w), m.optional("bias"), Some(r)];
-    e.build(m.label, |b| Ok(b.op_opt(op, &operands)?))
+    e.build(m.label, |b| Ok(insert(b, op, &operands)?))
 }

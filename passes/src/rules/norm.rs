@@ -2,9 +2,11 @@
 //! into a convolution is in `conv.rs`.
 
 use crate::edit::Editor;
-use crate::rule::{Found, Refusal, Rule, require};
+use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
-use frit_ir::op::{Attr, InstanceNormalization, LayerNormalization, Op, RMSNormalization, SkipLayerNormalization};
+use frit_ir::op::{
+    Attr, InstanceNormalization, LayerNormalization, Op, RMSNormalization, SkipLayerNormalization,
+};
 use frit_ir::types::{resolve_axis, same_shape};
 use frit_ir::{Dim, ValueId};
 
@@ -31,9 +33,12 @@ pub const RULES: &[Rule] = &[
         instance_norm,
         &["x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001; scale: const f32[3, 1]; bias: const f32[3, 1]"],
     ),
-    Rule::new("layer_norm_bias", "Add(LayerNormalization(?x, ?scale)@n, ?bias)", "LayerNormalization{*n}(?x, ?scale, ?bias)", &[
-        "x: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001",
-    ])
+    Rule::new(
+        "layer_norm_bias",
+        "Add(LayerNormalization(?x, ?scale)@n, ?bias)",
+        "LayerNormalization{*n}(?x, ?scale, ?bias)",
+        &["x: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001"],
+    )
     .when(bias_like_scale),
     Rule::built(
         "rms_norm",
@@ -47,7 +52,9 @@ pub const RULES: &[Rule] = &[
         "instance_norm_affine",
         "Add(Mul(InstanceNormalization(?x, ?s, ?b)@n, ?scale:const), ?bias:const)",
         instance_norm_affine,
-        &["x: f32[2, 3, 6]; s: const f32[3]; b: const f32[3]; scale: const f32[3, 1]; bias: const f32[3, 1]; n.epsilon = 0.00001"],
+        &[
+            "x: f32[2, 3, 6]; s: const f32[3]; b: const f32[3]; scale: const f32[3, 1]; bias: const f32[3, 1]; n.epsilon = 0.00001",
+        ],
     ),
     Rule::built(
         "unscaled_layer_norm",
@@ -61,17 +68,15 @@ pub const RULES: &[Rule] = &[
 ];
 
 /// Sums before a normalisation become part of it.
-pub const SKIP: &[Rule] = &[
-    Rule::built(
-        "skip_layer_norm",
-        "LayerNormalization(Add(?x, ?residual), ?scale, ?bias?)@n",
-        skip_layer_norm,
-        &[
-            "x: f32[2, 3, 6]; residual: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001",
-            "x: f32[2, 3, 6]; residual: f32[2, 3, 6]; scale: const f32[6]; bias: none; n.axis = -1; n.epsilon = 0.00001",
-        ],
-    ),
-];
+pub const SKIP: &[Rule] = &[Rule::built(
+    "skip_layer_norm",
+    "LayerNormalization(Add(?x, ?residual), ?scale, ?bias?)@n",
+    skip_layer_norm,
+    &[
+        "x: f32[2, 3, 6]; residual: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001",
+        "x: f32[2, 3, 6]; residual: f32[2, 3, 6]; scale: const f32[6]; bias: none; n.axis = -1; n.epsilon = 0.00001",
+    ],
+)];
 
 /// The first of the axes normalised, when they are the last ones.
 fn first_axis(view: View<'_>, x: ValueId, m: &Found<'_, '_>) -> Result<i64, Refusal> {
@@ -186,5 +191,5 @@ fn skip_layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Ref
     require(same_shape(view.shape(x), view.shape(residual)), "one summand is broadcast")?;
     require(!view.is_const(x) && !view.is_const(residual), "one summand is a constant")?;
     let op = SkipLayerNormalization { epsilon: norm.epsilon };
-    e.build(m.label, |b| Ok(b.op_opt(op, &[Some(x), Some(residual), Some(scale), bias])?))
+    e.build(m.label, |b| Ok(insert(b, op, &[Some(x), Some(residual), Some(scale), bias])?))
 }

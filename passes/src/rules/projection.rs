@@ -2,7 +2,7 @@
 //! products are in `linear.rs`.
 
 use crate::edit::Editor;
-use crate::rule::{Found, Refusal, Rule, require};
+use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
 use frit_ir::op::{FusedMatMul, Op};
 use frit_ir::{Dim, Tensor, ValueId};
@@ -58,9 +58,13 @@ fn merge(e: &mut Editor<'_>, m: &Found<'_, '_>, names: &[&str]) -> Result<ValueI
     let parts = names.iter().map(|n| part(view, m, n)).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = parts.first() else { return Err(Refusal::Because("nothing to merge".into())) };
     require(parts.iter().all(|p| p.op == first.op), "the products have different attributes")?;
-    let sizes: Option<Vec<usize>> = parts.iter().map(|p| view.tensor(p.weight).map(|t| t.bytes().len())).collect();
+    let sizes: Option<Vec<usize>> =
+        parts.iter().map(|p| view.tensor(p.weight).map(|t| t.bytes().len())).collect();
     let Some(sizes) = sizes else { return Err(Refusal::Because("the weights are not known".into())) };
-    require(sizes.iter().try_fold(0usize, |s, n| s.checked_add(*n)).is_some_and(|n| n <= LARGEST), "the weights are too large")?;
+    require(
+        sizes.iter().try_fold(0usize, |s, n| s.checked_add(*n)).is_some_and(|n| n <= LARGEST),
+        "the weights are too large",
+    )?;
     let op = first.op.clone();
     let dtype = view.ty(first.weight).map(|t| t.dtype).unwrap_or(frit_ir::DType::F32);
     let (attention, mut operands) = view
@@ -87,12 +91,12 @@ fn merge(e: &mut Editor<'_>, m: &Found<'_, '_>, names: &[&str]) -> Result<ValueI
         } else {
             None
         };
-        let product = b.op_opt(op, &[Some(x), Some(weight), bias])?;
+        let product = insert(b, op, &[Some(x), Some(weight), bias])?;
         let cut = b.split(product, last, &widths)?;
         let slots = operands.iter_mut().skip(3 - names.len());
         for (slot, value) in slots.zip(cut) {
             *slot = Some(value);
         }
-        Ok(b.op_opt(attention, &operands)?)
+        Ok(insert(b, attention, &operands)?)
     })
 }

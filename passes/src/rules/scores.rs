@@ -3,7 +3,7 @@
 
 use super::causal::is_causal;
 use crate::edit::Editor;
-use crate::rule::{Found, Refusal, Rule, require};
+use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
 use frit_ir::op::{FusedMatMul, Op};
 use frit_ir::{Dim, ValueId};
@@ -74,6 +74,12 @@ pub const RULES: &[Rule] = &[
         "Where(Not(?hidden), ?m, ?low)",
         &["hidden: bool[2, 1, 1, 6]; low = -3.4028234663852886e38; q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; mask: none; m.trans_b = true"],
     ),
+    Rule::new(
+        "expanded_mask",
+        "FusedMatMul{trans_b=true}(?q, ?k, Expand+(?mask)@e)@m",
+        "FusedMatMul{*m}(?q, ?k, ?mask)",
+        &["q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; m.trans_b = true; mask: f32[2, 1, 1, 6]; e.shape = [2, 1, 4, 6]"],
+    ),
     // Heads merged into the batch, as torch's bmm needs them, taken apart again.
     Rule::built("batched_heads", "FusedMatMul{activation=none}(Reshape+(?q)@rq, Reshape+(?k)@rk)@m", unmerge_heads, &[
         "q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; m.trans_b = true; rq.shape = [6, 4, 5]; rk.shape = [6, 6, 5]",
@@ -110,7 +116,7 @@ fn factor_of_operand(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, R
     let (q, k, op) = (m.value("q")?, m.value("k")?, product(view, m)?);
     let alpha = op.alpha * m.number(view, "s")?;
     let operands = [Some(q), Some(k), m.optional("mask")];
-    e.build(m.label, |b| Ok(b.op_opt(FusedMatMul { alpha, ..op }, &operands)?))
+    e.build(m.label, |b| Ok(insert(b, FusedMatMul { alpha, ..op }, &operands)?))
 }
 
 /// A number times (or under) the scores and the mask that they have so far.
@@ -130,7 +136,7 @@ fn factor_of_scores(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Re
             Some(mask) => Some(b.mul(mask, s)?),
             None => None,
         };
-        Ok(b.op_opt(FusedMatMul { alpha, ..op }, &[Some(q), Some(k), mask])?)
+        Ok(insert(b, FusedMatMul { alpha, ..op }, &[Some(q), Some(k), mask])?)
     })
 }
 

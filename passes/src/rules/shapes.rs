@@ -36,8 +36,7 @@ pub fn inverse(perm: &[usize]) -> Vec<usize> {
 
 /// True when the permutation moves nothing but axes of extent 1 past others.
 pub fn moves_only_ones(perm: &[usize], shape: &[Dim]) -> bool {
-    let kept: Vec<usize> =
-        perm.iter().copied().filter(|&p| !shape.get(p).is_some_and(|d| d.is(1))).collect();
+    let kept: Vec<usize> = perm.iter().copied().filter(|&p| !shape.get(p).is_some_and(|d| d.is(1))).collect();
     kept.is_sorted()
 }
 

@@ -79,7 +79,8 @@ fn value(text: &str) -> Result<Entry, String> {
         }
     };
     let (word, dims) = ty.trim().split_once('[').ok_or_else(|| format!("`{ty}` is no type"))?;
-    let dtype = TYPES.into_iter().find(|d| d.to_string() == word).ok_or_else(|| format!("`{word}` is no type"))?;
+    let dtype =
+        TYPES.into_iter().find(|d| d.to_string() == word).ok_or_else(|| format!("`{word}` is no type"))?;
     let dims = dims.trim_end().strip_suffix(']').ok_or_else(|| format!("`{ty}` is no type"))?;
     let shape = dims
         .split(',')

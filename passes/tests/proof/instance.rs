@@ -64,9 +64,7 @@ impl Instance<'_> {
                 self.values.insert(name, v);
                 Ok(v)
             }
-            Term::Number(n) => {
-                self.b.scalar(like.unwrap_or(DType::F32), *n).map(Some).map_err(|e| show(&e))
-            }
+            Term::Number(n) => self.b.scalar(like.unwrap_or(DType::F32), *n).map(Some).map_err(|e| show(&e)),
             Term::Op(op) => self.node(op, names).map(Some),
             Term::Choice(_) => Err("alternatives are taken apart before".to_owned()),
         }
@@ -119,7 +117,8 @@ impl Instance<'_> {
         let mut attrs: Vec<(String, Attr)> = Vec::new();
         for declared in Op::declarations().iter().filter(|d| d.name == name).flat_map(|d| d.attrs.iter()) {
             let tested = op.attrs.iter().find(|(n, _)| n == declared.name).map(|(_, t)| t);
-            let from_example = own.and_then(|own| self.example.entries.get(&format!("{own}.{}", declared.name)));
+            let from_example =
+                own.and_then(|own| self.example.entries.get(&format!("{own}.{}", declared.name)));
             let value = match (tested, from_example) {
                 (Some(AttrTest::Is(a)), _) => Some(a.clone()),
                 (Some(AttrTest::Bind(slot)), _) => {

@@ -36,7 +36,7 @@ pub fn prove(rule: &Rule) -> Result<(), String> {
 fn prove_one(rule: &Rule, mut module: Module, example: &Example, merged: bool) -> Result<(), String> {
     let weights = &mut module.weights;
     let Some(graph) = module.graphs.first_mut() else { return Err("no graph".to_owned()) };
-    let mut log = Log { level: Trace::NearMatches, ..Log::default() };
+    let mut log = Log::new(Trace::NearMatches);
     if merged {
         cse::sweep(&mut Editor::new(graph, weights), &mut log).map_err(|e| e.to_string())?;
     }
@@ -49,8 +49,15 @@ fn prove_one(rule: &Rule, mut module: Module, example: &Example, merged: bool) -
     let rules = RuleSet::new(&[&[*rule]]).map_err(|e| e.to_string())?;
     rules.sweep(&mut Editor::new(graph, weights), &mut log).map_err(|e| e.to_string())?;
     if !log.counts.contains_key(rule.name) {
+        let compacted = graph.compacted().map_err(|e| e.to_string())?;
+        *graph = compacted;
+        rules.explain(&mut Editor::new(graph, weights), &mut log).map_err(|e| e.to_string())?;
         let near: Vec<String> = log.events.iter().map(ToString::to_string).collect();
-        return Err(format!("the rule does not fire; {}\n{}", near.join("; "), frit_ir::text::print_module(&module)));
+        return Err(format!(
+            "the rule does not fire; {}\n{}",
+            near.join("; "),
+            frit_ir::text::print_module(&module)
+        ));
     }
     let compacted = graph.compacted().map_err(|e| e.to_string())?;
     *graph = compacted;

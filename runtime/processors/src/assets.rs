@@ -133,6 +133,10 @@ impl RawFile {
 
 fn read_capped(path: &Path, name: &str, limit: u64) -> Result<Vec<u8>> {
     let fail = |source| Error::Read { path: path.to_owned(), source };
+    // Asked before opening: opening a FIFO would wait for its writer, and a device may never end.
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+    }
     let file = File::open(path).map_err(fail)?;
     let size = file.metadata().map_err(fail)?.len();
     if size > limit {

@@ -84,6 +84,9 @@ fn bad_sounds_are_refused_by_name() {
     let mut empty = wav[..44].to_vec();
     empty[40..44].fill(0);
     assert!(matches!(refused(&empty), Error::SoundEmpty { .. } | Error::SoundFormat { .. }));
+    let mut broken = wav.clone();
+    broken[34..36].copy_from_slice(&17u16.to_le_bytes());
+    assert!(matches!(refused(&broken), Error::SoundDamaged { .. }));
 }
 
 #[test]

@@ -45,8 +45,14 @@ fn decode_mono(file: &RawFile) -> Result<Sound> {
     if file.bytes.is_empty() {
         return Err(Error::SoundEmpty { name: name() });
     }
-    let unknown = |e: Symphonia| Error::SoundFormat { name: file.name.clone(), message: e.to_string() };
-    let stream = MediaSourceStream::new(Box::new(Cursor::new(file.bytes.clone())), Default::default());
+    let unknown = |e: Symphonia| match e {
+        // A reader took the file for its own and found it broken.
+        Symphonia::DecodeError(message) => {
+            Error::SoundDamaged { name: file.name.clone(), frames: 0, message: message.to_owned() }
+        }
+        e => Error::SoundFormat { name: file.name.clone(), message: e.to_string() },
+    };
+    let stream = MediaSourceStream::new(Box::new(Cursor::new(file.bytes.as_slice())), Default::default());
     let mut format = symphonia::default::get_probe()
         .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
         .map_err(unknown)?;

@@ -1,4 +1,5 @@
 //! From logits to answers against transformers' pipelines, and CTC decoding against its tokenizer.
+#![cfg(all(feature = "audio", feature = "image", feature = "text"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -106,7 +107,6 @@ fn tensor(array: &Array) -> Tensor {
 }
 
 /// The fixtures' tokenizer as a model of a class.
-#[cfg(feature = "text")]
 fn processor(class: &str, config: Value) -> Processor {
     let mut files = assets("tokenizers/bert_uncased");
     let mut config = config;
@@ -117,7 +117,6 @@ fn processor(class: &str, config: Value) -> Processor {
     Processor::from_assets(&files).unwrap()
 }
 
-#[cfg(feature = "text")]
 fn ask(processor: &Processor, texts: &[&str], outputs: &[(&str, Tensor)], k: usize) -> Answer {
     let raw = RawInput { texts: texts.iter().map(|&t| t.to_owned()).collect(), ..RawInput::default() };
     let prepared = processor.prepare(&raw).unwrap();
@@ -132,7 +131,6 @@ fn close(got: f32, want: &Value) -> bool {
     (got - want).abs() <= 1e-5 * want.abs().max(1e-3)
 }
 
-#[cfg(feature = "text")]
 #[test]
 fn filled_masks_equal_the_pipeline() {
     let logits = common::tensors("answers/answers.safetensors");
@@ -162,7 +160,6 @@ fn filled_masks_equal_the_pipeline() {
     assert!(error.to_string().contains("[MASK]"), "{error}");
 }
 
-#[cfg(feature = "text")]
 #[test]
 fn token_labels_equal_the_pipeline() {
     let logits = common::tensors("answers/answers.safetensors");
@@ -184,7 +181,6 @@ fn token_labels_equal_the_pipeline() {
     }
 }
 
-#[cfg(feature = "text")]
 #[test]
 fn labels_equal_the_pipeline() {
     let all = common::tensors("answers/answers.safetensors");
@@ -207,7 +203,6 @@ fn labels_equal_the_pipeline() {
     }
 }
 
-#[cfg(feature = "text")]
 #[test]
 fn answers_in_a_context_equal_the_pipeline() {
     let all = common::tensors("answers/answers.safetensors");
@@ -241,7 +236,6 @@ fn answers_in_a_context_equal_the_pipeline() {
 }
 
 /// The windows' rows as one padded batch; what lies in the padding must not matter.
-#[cfg(feature = "text")]
 fn stack(all: &BTreeMap<String, Array>, name: &str, key: &str) -> Tensor {
     let rows: Vec<&Array> = (0..).map_while(|i| all.get(&format!("{name}.{i}.{key}"))).collect();
     let longest = rows.iter().map(|r| r.1.len()).max().unwrap();
@@ -253,7 +247,6 @@ fn stack(all: &BTreeMap<String, Array>, name: &str, key: &str) -> Tensor {
     Tensor::from_slice(&[rows.len(), longest], &values).unwrap()
 }
 
-#[cfg(feature = "text")]
 #[test]
 fn choices_and_features_are_shown() {
     let multiple = processor("BertForMultipleChoice", serde_json::json!({}));
@@ -277,7 +270,6 @@ fn choices_and_features_are_shown() {
     assert!(matches!(base.prepare(&RawInput::default()), Err(Error::Input { .. })));
 }
 
-#[cfg(all(feature = "audio", feature = "text"))]
 #[test]
 fn sounds_become_transcriptions_with_times() {
     let mut files = assets("ctc/english");

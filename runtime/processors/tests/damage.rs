@@ -1,4 +1,5 @@
 //! Damaged files: whatever is cut off or flipped, a decoder gives a result or an error, and never panics.
+#![cfg(all(feature = "audio", feature = "image", feature = "text"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -56,7 +57,6 @@ fn apply(bytes: &mut Vec<u8>, all: &[Damage]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    #[cfg(feature = "image")]
     #[test]
     fn pictures(which in 0usize..10, all in prop::collection::vec(damage(), 1..4)) {
         let names = ["rgb_53x37.png", "palette_27x21.png", "alpha_23x17.png", "bits_9x14.png", "one_pixel.png",
@@ -67,7 +67,6 @@ proptest! {
         prop_assert!(came_back);
     }
 
-    #[cfg(feature = "audio")]
     #[test]
     fn sounds(which in 0usize..8, all in prop::collection::vec(damage(), 1..4)) {
         let names = ["pcm16_16000.wav", "pcm16_stereo_44100.wav", "float_22050.wav", "pcm24_stereo_16000.wav",
@@ -86,7 +85,6 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    #[cfg(feature = "text")]
     #[test]
     fn tokenizer_files(which in 0usize..8, file in 0usize..11, all in prop::collection::vec(damage(), 1..4)) {
         let names = ["tokenizers/bert_cased", "tokenizers/bert_tokenizer_json", "tokenizers/gpt2",

@@ -3,6 +3,7 @@
 
 use super::epilogue::{Bias, Epilogue, Finish, Residual};
 use super::layout::RowTiles;
+use super::right::Right;
 use super::tile::{MAX_ROWS, MAX_WIDTH, TileCall, Tiles};
 use crate::scratch::with_scratch;
 use crate::threads::split;
@@ -14,41 +15,6 @@ use std::ptr::null;
 const PACKED_RIGHT: usize = 96 * 1024;
 /// Elements of partial sums that one block may hold.
 const PARTIAL_SUMS: usize = 64 * 1024;
-
-/// The right operand as a block sees it: panels of columns, either lying ready or packed when asked for.
-pub(crate) trait Right: Copy + Sync {
-    /// Whether [`Right::panel`] writes to its scratch.
-    fn packs(&self) -> bool;
-
-    /// Rows `k` of panel `panel`: where they start and the elements between them. Writes them to `scratch`
-    /// (room for `k.len() * width`) if they do not lie ready.
-    ///
-    /// # Safety
-    /// The panel and the rows exist; `scratch` has the room if [`Right::packs`].
-    unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize);
-}
-
-/// Panels that were packed ahead in [`PackedLayout`](super::PackedLayout) order.
-#[derive(Clone, Copy)]
-pub(crate) struct Ready {
-    pub data: *const f32,
-    pub width: usize,
-    pub k: usize,
-}
-
-// SAFETY: the data is only read, and outlives the call that made this.
-unsafe impl Sync for Ready {}
-
-impl Right for Ready {
-    fn packs(&self) -> bool {
-        false
-    }
-
-    unsafe fn panel(&self, panel: usize, k: Range<usize>, _scratch: *mut f32) -> (*const f32, usize) {
-        // SAFETY: the caller's promise.
-        (unsafe { self.data.add((panel * self.k + k.start) * self.width) }, self.width)
-    }
-}
 
 /// C = epilogue(A x B) with A packed into row tiles; the blocks of C may be computed in any order and at once.
 #[derive(Clone, Copy)]

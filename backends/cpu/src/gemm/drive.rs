@@ -1,9 +1,10 @@
 //! The products as callers see them: checks, packing of A, and the split into blocks between threads.
 
-use super::block::{Product, Ready, Right};
+use super::block::Product;
 use super::epilogue::{Bias, Epilogue, Residual};
 use super::layout::{PackedLayout, RowTiles, Side};
 use super::pack::Lanes;
+use super::right::{Ready, Right, Strided, Widened};
 use super::tile::{Tiles, panel_width};
 use super::{GemmError, Matrix, Packed, expect, need_at_least, span};
 use crate::isa::{Isa, Level};
@@ -52,44 +53,13 @@ pub fn gemm_packed(
         return Ok(());
     }
     if layout.dtype == DType::BF16 {
-        let right = Widened { data: b.ptr(), width: layout.width, k: layout.k };
+        let right = Widened { isa, data: b.ptr(), width: layout.width, k: layout.k };
         shared_left(isa, a, layout, right, c, c_stride, epilogue);
     } else {
         let right = Ready { data: b.ptr(), width: layout.width, k: layout.k };
         shared_left(isa, a, layout, right, c, c_stride, epilogue);
     }
     Ok(())
-}
-
-/// Panels of bf16, widened to f32 as they are used: half the memory traffic, the same sums.
-#[derive(Clone, Copy)]
-struct Widened {
-    data: *const u16,
-    width: usize,
-    k: usize,
-}
-
-// SAFETY: the data is only read, and outlives the call that made this.
-unsafe impl Sync for Widened {}
-
-impl Right for Widened {
-    fn packs(&self) -> bool {
-        true
-    }
-
-    unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
-        let count = k.len() * self.width;
-        // SAFETY: the panel exists and the scratch has room for it, as the caller promises.
-        unsafe {
-            let from =
-                std::slice::from_raw_parts(self.data.add((panel * self.k + k.start) * self.width), count);
-            let to = std::slice::from_raw_parts_mut(scratch, count);
-            for (wide, &half) in to.iter_mut().zip(from) {
-                *wide = f32::from_bits(u32::from(half) << 16);
-            }
-        }
-        (scratch, self.width)
-    }
 }
 
 /// Packs A once, with all threads, then computes the blocks of C from it.
@@ -131,7 +101,7 @@ fn shared_left<R: Right>(
         }
         with_scratch(range.len() * k, |packed| {
             let packed = SharedMut::new(packed);
-            let pack_ns = (rows.height(0) * k / 4) as u64;
+            let pack_ns = (rows.height(0) * k / 8) as u64;
             parallel_for(rows.count(), pack_ns, |t| {
                 // SAFETY: tile t has its own part of the scratch, and A was checked.
                 unsafe { pack_tile(isa, a, 0, range.start, &rows, t, packed.ptr().add(rows.start(t) * k)) };
@@ -315,37 +285,6 @@ pub fn gemm_batched(
         });
     });
     Ok(())
-}
-
-/// B as an activation: its panels are packed by the block that uses them.
-#[derive(Clone, Copy)]
-struct Strided {
-    isa: Isa,
-    columns: Lanes,
-    width: usize,
-}
-
-// SAFETY: the data is only read, and outlives the call that made this.
-unsafe impl Sync for Strided {}
-
-impl Right for Strided {
-    fn packs(&self) -> bool {
-        true
-    }
-
-    unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
-        let first = panel * self.width;
-        let all = &self.columns;
-        let lanes = Lanes {
-            src: all.src.wrapping_add(first * all.lane_stride + k.start * all.k_stride),
-            lanes: (all.lanes - first).min(self.width),
-            k: k.len(),
-            ..*all
-        };
-        // SAFETY: the panel exists and the scratch has room for it, as the caller promises.
-        unsafe { lanes.pack(self.isa, self.width, scratch) };
-        (scratch, self.width)
-    }
 }
 
 /// Packs all lanes of a weight; the bytes were checked.

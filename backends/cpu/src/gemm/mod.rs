@@ -13,14 +13,15 @@
 //! times a packed weight. All entries check lengths and give a [`GemmError`]; none allocates in proportion to
 //! the problem but for the packing scratch that each thread keeps. Results do not depend on the threads.
 //!
-//! Files: `layout` (packed formats), `pack` (copying into them), `tile` (micro-kernels), `epilogue`, `block`
-//! (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
+//! Files: `layout` (packed formats), `pack` (copying into them), `tile` (micro-kernels), `epilogue`, `right`
+//! (forms of B), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
 
 mod block;
 mod drive;
 mod epilogue;
 mod layout;
 mod pack;
+mod right;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -29,11 +30,12 @@ pub use drive::{Batch, gemm, gemm_batched, gemm_packed};
 pub use epilogue::{Activation, Bias, Epilogue, Residual};
 pub use layout::{PACK_ALIGN, PackedLayout, Side};
 
-pub(crate) use block::{Product, Right};
+pub(crate) use block::Product;
 pub(crate) use drive::{Cut, k_block};
 pub(crate) use epilogue::Finish;
 pub(crate) use layout::RowTiles;
 use pack::Lanes;
+pub(crate) use right::Right;
 pub(crate) use tile::{Tiles, panel_width};
 
 use frit_ir::DType;

@@ -168,12 +168,11 @@ fn run_stage(
         done.rewrites += changes;
         done.settled = changes == 0;
     }
-    if done.settled && log.level == Trace::NearMatches {
-        if let Some(graph) = module.graphs.get_mut(at) {
-            let mut editor = Editor::new(graph, &mut module.weights);
-            for rules in passes.iter().filter_map(|p| tables.get(p.name())) {
-                rules.explain(&mut editor, log)?;
-            }
+    let settled = done.settled && log.level == Trace::NearMatches;
+    if let Some(graph) = module.graphs.get_mut(at).filter(|_| settled) {
+        let mut editor = Editor::new(graph, &mut module.weights);
+        for rules in passes.iter().filter_map(|p| tables.get(p.name())) {
+            rules.explain(&mut editor, log)?;
         }
     }
     done.nodes.1 = module.graphs.get(at).map_or(0, Graph::node_count);

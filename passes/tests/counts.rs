@@ -2,6 +2,8 @@
 //! no transposes but those that the model needs. The layers of a small fixture are repeated; numbers are compared in
 //! `parity.rs`.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may panic
+
 use frit_frontends::hf::{self, Request, weights::Checkpoint};
 use frit_ir::Module;
 use frit_passes::{Options, optimise};

@@ -4,6 +4,8 @@
 //! numbers before optimising, so that folding can use them) or `dims=batch:2,sequence:3`; then the module; then
 //! `--- optimised` and what is expected. `FRIT_BLESS=1 cargo test -p frit-passes --test filetests` writes the latter.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may panic
+
 use frit_ir::random::{Stream, fill_weights};
 use frit_ir::{Bindings, Module, Tensor, interp, text};
 use frit_passes::{Options, optimise};
@@ -71,7 +73,8 @@ fn same_numbers(a: &Module, b: &Module, dims: &str) -> Result<(), String> {
         let (x, y) = (x.to_f64_vec(), y.to_f64_vec());
         let size = x.iter().fold(1.0f64, |m, v| m.max(v.abs()));
         let worst = x.iter().zip(&y).map(|(x, y)| (x - y).abs()).fold(0.0f64, f64::max);
-        if x.len() != y.len() || !(worst <= 1e-5 * size) {
+        let close = worst <= 1e-5 * size;
+        if x.len() != y.len() || !close {
             return Err(format!("{name} differs by {worst:e}, largest {size:e}"));
         }
     }

@@ -1,5 +1,7 @@
 //! What the driver says of its work: rules that fired, near matches with their reason, budgets, bad input.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may panic
+
 use frit_ir::{Module, text};
 use frit_passes::{Budget, Event, Options, PassError, Report, Trace, optimise};
 

@@ -275,14 +275,13 @@ impl<'p> Solver<'_, 'p> {
                     }
                 }
                 AttrTest::Bind(slot) => match s.slots.get_mut(*slot) {
-                    Some(Some(Binding::Attr(before))) => {
-                        if !same_attr(name, before, found, rank) {
-                            let before = before.clone();
-                            self.fail(s, || {
-                                format!("{name} is {before} in one place, {found} at `{}`", node.label)
-                            })?;
-                        }
+                    Some(Some(Binding::Attr(before))) if !same_attr(name, before, found, rank) => {
+                        let before = before.clone();
+                        self.fail(s, || {
+                            format!("{name} is {before} in one place, {found} at `{}`", node.label)
+                        })?;
                     }
+                    Some(Some(_)) => {}
                     Some(free) => *free = Some(Binding::Attr(found.clone())),
                     None => {}
                 },

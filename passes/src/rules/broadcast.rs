@@ -58,9 +58,9 @@ pub const RULES: &[Rule] = &[
     .when(number_has_no_axes),
     Rule::new(
         "expand_after_choice",
-        "Where(Expand+(?c)@e, ?n:scalar, Expand+(?x)@f)",
+        "Where(Expand+(?c)@e, ?n:scalar, ?x)",
         "Expand{*e}(Where(?c, ?n, ?x))",
-        &["c: bool[2, 1, 3]; e.shape = [2, 4, 3]; n = 5; x: f32[2, 1, 3]; f.shape = [2, 4, 3]"],
+        &["c: bool[2, 1, 3]; e.shape = [2, 4, 3]; n = 5; x: f32[2, 1, 3]"],
     )
     .when(number_has_no_axes),
     Rule::new(

@@ -70,7 +70,8 @@ fn prove_one(rule: &Rule, mut module: Module, example: &Example, merged: bool) -
         let (x, y) = (a.to_f64_vec(), b.to_f64_vec());
         let size = x.iter().fold(1.0f64, |m, v| m.max(v.abs()));
         for (x, y) in x.iter().zip(&y) {
-            if !((x - y).abs() <= 1e-5 * size) {
+            let close = (x - y).abs() <= 1e-5 * size;
+            if !close {
                 return Err(format!("the result differs: {x} before, {y} after"));
             }
         }

@@ -81,7 +81,8 @@ pub fn generate(
         (false, None) => empty_prompt(&config, stepper.batch())?,
     };
     let encoder = if has_encoder { EncoderTokens::None } else { EncoderTokens::Prompt };
-    let request = Request { prompt: &prompt, encoder, seed: settings.seed, processors: vec![], on_tokens: None };
+    let request =
+        Request { prompt: &prompt, encoder, seed: settings.seed, processors: vec![], on_tokens: None };
     let made = search(&mut stepper, &config, request)?;
     let shape = [made.sequences.len(), made.sequences.first().map_or(0, Vec::len)];
     let flat: Vec<i64> = made.sequences.into_iter().flatten().collect();

@@ -106,7 +106,9 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {
             Ok(Loaded { model, assets })
         }
         #[cfg(not(feature = "compile"))]
-        Kind::Checkpoint => Err(Error::Usage("this build runs compiled models only (feature `compile` is off)".into())),
+        Kind::Checkpoint => {
+            Err(Error::Usage("this build runs compiled models only (feature `compile` is off)".into()))
+        }
         Kind::Onnx => Err(onnx_later()),
     }
 }
@@ -142,7 +144,8 @@ pub fn build(path: &Path, options: &LoadOptions) -> Result<frit_ir::Module, Erro
         select: options.select.clone(),
         dims: options.dims.clone(),
     };
-    frit_frontends::hf::build(path, &request).map_err(|source| Error::Frontend { path: path.to_path_buf(), source })
+    frit_frontends::hf::build(path, &request)
+        .map_err(|source| Error::Frontend { path: path.to_path_buf(), source })
 }
 
 /// Runs every pass.

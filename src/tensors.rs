@@ -50,11 +50,12 @@ fn to_file_dtype(d: DType) -> Dtype {
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, Error> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
     let bad = |why: String| Error::Tensors { path: path.to_path_buf(), why };
-    let file = File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?;
+    // Asked before opening: opening a FIFO would wait for its writer.
+    let length = std::fs::metadata(path).map_err(io)?;
     if !length.is_file() {
         return Err(bad("not a regular file".into()));
     }
+    let file = File::open(path).map_err(io)?;
     if length.len() == 0 {
         return Err(bad("the file is empty".into()));
     }
@@ -66,8 +67,9 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, Error> {
     let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(Shared(map.clone()));
     let mut out = BTreeMap::new();
     for (name, view) in parsed.tensors() {
-        let dtype = from_file_dtype(view.dtype())
-            .ok_or_else(|| bad(format!("tensor `{name}` has element type {:?}, which is not supported", view.dtype())))?;
+        let dtype = from_file_dtype(view.dtype()).ok_or_else(|| {
+            bad(format!("tensor `{name}` has element type {:?}, which is not supported", view.dtype()))
+        })?;
         let start = view.data().as_ptr().addr().wrapping_sub(map.as_ptr().addr());
         let shared = Storage::shared(owner.clone(), start, view.data().len())
             .and_then(|s| Tensor::from_storage(dtype, view.shape(), s).ok());

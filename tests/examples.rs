@@ -8,7 +8,8 @@ use std::path::Path;
 
 /// File and truth of every held-out input.
 fn heldout(example: &str) -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(root().join("examples").join(example).join("heldout/expected.tsv")).unwrap();
+    let text =
+        std::fs::read_to_string(root().join("examples").join(example).join("heldout/expected.tsv")).unwrap();
     text.lines().filter_map(|l| l.split_once('\t')).map(|(f, t)| (f.to_owned(), t.to_owned())).collect()
 }
 
@@ -43,7 +44,8 @@ fn share_right(pairs: &[(String, String)]) -> f64 {
 
 /// Least number of words inserted, deleted or replaced.
 fn word_errors(got: &str, truth: &str) -> usize {
-    let (g, t): (Vec<&str>, Vec<&str>) = (got.split_whitespace().collect(), truth.split_whitespace().collect());
+    let (g, t): (Vec<&str>, Vec<&str>) =
+        (got.split_whitespace().collect(), truth.split_whitespace().collect());
     let mut row: Vec<usize> = (0..=t.len()).collect();
     for (i, gw) in g.iter().enumerate() {
         let mut diagonal = row[0];
@@ -89,7 +91,8 @@ fn word_errors_count_edits() {
 #[test]
 fn every_example_ships_small() {
     for e in ["digits", "spoken-digits", "digit-strip"] {
-        let bytes = std::fs::metadata(root().join("examples").join(e).join("model.safetensors")).unwrap().len();
+        let bytes =
+            std::fs::metadata(root().join("examples").join(e).join("model.safetensors")).unwrap().len();
         assert!(bytes < 1_500_000, "{e}: {bytes} bytes");
         assert!(Path::new(&root().join("examples").join(e).join("train.py")).is_file());
     }

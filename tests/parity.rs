@@ -46,8 +46,10 @@ fn check(call: &Call, artifact: bool) -> Result<(), String> {
     }
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let path = folder.path().join("model.frit");
-    let assets: Vec<(String, Vec<u8>)> = loaded.assets.iter().map(|(n, b)| (n.to_owned(), b.to_vec())).collect();
-    frit::runtime::artifact::write(&loaded.model, &assets, &path, &mut |_, _| {}).map_err(|e| e.to_string())?;
+    let assets: Vec<(String, Vec<u8>)> =
+        loaded.assets.iter().map(|(n, b)| (n.to_owned(), b.to_vec())).collect();
+    frit::runtime::artifact::write(&loaded.model, &assets, &path, &mut |_, _| {})
+        .map_err(|e| e.to_string())?;
     let options = LoadOptions { threads: Some(2), ..LoadOptions::default() };
     let compiled = frit::load(&path, &options).map_err(|e| e.to_string())?;
     if run(call, &compiled)? != got {

@@ -45,7 +45,8 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     let flops: f64 = session.profile().unwrap_or(&[]).iter().map(|s| s.flops).sum();
     session.set_profiling(false);
     let bar = ProgressBar::new(u64::from(a.runs)).with_style(
-        ProgressStyle::with_template("measuring {wide_bar} {pos}/{len}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("measuring {wide_bar} {pos}/{len}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let mut times = Vec::new();
     for _ in 0..a.runs {
@@ -96,9 +97,21 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     }
     let mut text = table;
     let _ = writeln!(text, "load     {:9.2} ms", load_s * 1e3);
-    let _ = writeln!(text, "median   {:9.2} ms  of {} runs ({:.2} to {:.2})", median * 1e3, a.runs, min * 1e3, max * 1e3);
+    let _ = writeln!(
+        text,
+        "median   {:9.2} ms  of {} runs ({:.2} to {:.2})",
+        median * 1e3,
+        a.runs,
+        min * 1e3,
+        max * 1e3
+    );
     let _ = writeln!(text, "rate     {per_second:9.1} {unit}/s");
-    let _ = writeln!(text, "compute  {:9.1} GFLOP/s on {threads} threads, {}", flops / median / 1e9, a.dtype.word());
+    let _ = writeln!(
+        text,
+        "compute  {:9.1} GFLOP/s on {threads} threads, {}",
+        flops / median / 1e9,
+        a.dtype.word()
+    );
     if let Some(rss) = peak_rss_bytes() {
         let _ = writeln!(text, "memory   {:9.1} MB at most", rss as f64 / 1e6);
     }
@@ -142,7 +155,8 @@ fn made_up(graph: &Graph, sizes: &BTreeMap<String, usize>) -> Result<BTreeMap<St
         if graph.states.iter().any(|s| s.input == input.name) {
             continue;
         }
-        let shape = ty.eval_shape(&bindings).map_err(|e| Error::Usage(format!("input `{}`: {e}", input.name)))?;
+        let shape =
+            ty.eval_shape(&bindings).map_err(|e| Error::Usage(format!("input `{}`: {e}", input.name)))?;
         let tensor = match input.default {
             Some(d) => binding::default_tensor(d, ty.dtype, &shape)?,
             None if ty.dtype == DType::Bool => Tensor::zeros(DType::Bool, &shape)?,
@@ -173,7 +187,12 @@ fn profile_table(steps: &[StepTime]) -> String {
     let mut line = |ms: f64, count: usize, flops: f64, bytes: f64, what: &str| {
         let rate = |x: f64| if ms > 0.0 { x / ms / 1e6 } else { 0.0 };
         let percent = if total > 0.0 { ms / total / 10.0 } else { 0.0 };
-        let _ = writeln!(out, "{ms:10.3} {percent:6.1} {count:6} {:9.1} {:8.1}  {what}", rate(flops), rate(bytes));
+        let _ = writeln!(
+            out,
+            "{ms:10.3} {percent:6.1} {count:6} {:9.1} {:8.1}  {what}",
+            rate(flops),
+            rate(bytes)
+        );
     };
     for (op, (count, time, flops, bytes)) in &rows {
         line(time * 1e3, *count, *flops, *bytes, op);

@@ -22,7 +22,11 @@ pub(super) fn compile(a: &Compile) -> Result<(), Error> {
     let options = LoadOptions {
         head: a.part.head.clone(),
         entry: a.part.entry.clone(),
-        signature: a.fix.signature.as_ref().map(|names| names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
+        signature: a
+            .fix
+            .signature
+            .as_ref()
+            .map(|names| names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
         select: a.part.select.clone(),
         dims: dims(&a.fix.dims)?,
         precision: precision(a.dtype)?,

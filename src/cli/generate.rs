@@ -3,7 +3,6 @@
 use super::args::{Generate, GenerateOptions, Part};
 use super::{load_options, print_json, print_text};
 use frit::generate::Settings;
-use frit::load::InputSpec;
 use frit::{Error, tensors};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -11,10 +10,14 @@ use std::path::Path;
 pub(super) fn generate(a: &Generate) -> Result<(), Error> {
     let settings = settings(&a.options)?;
     match (&a.tensors.inputs, a.raw.is_given()) {
-        (Some(_), true) => Err(Error::Usage("give either --inputs or raw input (--text, --image, --audio)".into())),
+        (Some(_), true) => {
+            Err(Error::Usage("give either --inputs or raw input (--text, --image, --audio)".into()))
+        }
         (Some(inputs), false) => on_tensors(a, inputs, &settings),
         (None, true) => on_raw(a, settings),
-        (None, false) => Err(Error::Usage("nothing to generate from: give --inputs, --text, --image or --audio".into())),
+        (None, false) => {
+            Err(Error::Usage("nothing to generate from: give --inputs, --text, --image or --audio".into()))
+        }
     }
 }
 
@@ -38,11 +41,11 @@ fn part(a: &Generate) -> Part {
 
 fn on_tensors(a: &Generate, inputs: &Path, settings: &Settings) -> Result<(), Error> {
     let outputs = a.tensors.outputs.as_ref();
-    let outputs = outputs.ok_or_else(|| Error::Usage("--inputs needs --outputs, the file to write".into()))?;
+    let outputs =
+        outputs.ok_or_else(|| Error::Usage("--inputs needs --outputs, the file to write".into()))?;
     let tensors = tensors::read(inputs)?;
-    let mut options = load_options(&part(a), &a.place)?;
-    options.signature = Some(tensors.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect());
-    let loaded = frit::load(&a.model, &options)?;
+    // Generation has entry points of its own, whose inputs do not depend on the call.
+    let loaded = frit::load(&a.model, &load_options(&part(a), &a.place)?)?;
     let made = frit::generate::generate(&loaded, &tensors, settings)?;
     tensors::write(outputs, &made.outputs)
 }

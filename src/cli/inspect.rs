@@ -4,6 +4,7 @@ use super::args::{Format, Inspect, Stage};
 use super::{dims, print_json, print_text};
 use frit::ir::{Graph, Module};
 use frit::load::{InputSpec, Kind, LoadOptions};
+use frit::passes::trace::Trace;
 use frit::{Error, runtime::Model};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,32 +14,47 @@ pub(super) fn inspect(a: &Inspect) -> Result<(), Error> {
     let options = LoadOptions {
         head: a.part.head.clone(),
         entry: a.part.entry.clone(),
-        signature: a.fix.signature.as_ref().map(|names| names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
+        signature: a
+            .fix
+            .signature
+            .as_ref()
+            .map(|names| names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
         select: a.part.select.clone(),
         dims: dims(&a.fix.dims)?,
         ..LoadOptions::default()
     };
     if a.stage == Stage::Plan || Kind::of(&a.model)? == Kind::Artifact {
         if a.stage == Stage::Imported {
-            return Err(Error::Usage("a compiled model no longer has its imported graph; give the checkpoint".into()));
+            return Err(Error::Usage(
+                "a compiled model no longer has its imported graph; give the checkpoint".into(),
+            ));
         }
         let loaded = frit::load(&a.model, &options)?;
         return show_planned(a, &loaded.model);
     }
     let mut module = frit::load::build(&a.model, &options)?;
     if a.stage == Stage::Optimised {
-        let options = frit::passes::Options { trace: a.trace, ..Default::default() };
-        let report = frit::passes::optimise(&mut module, &options)?;
+        let trace = if a.trace { Trace::NearMatches } else { Trace::Counts };
+        let report =
+            frit::passes::optimise(&mut module, &frit::passes::Options { trace, ..Default::default() })?;
         if a.trace {
-            eprint!("{report}");
+            for event in &report.events {
+                eprintln!("{event}");
+            }
+            for (rule, count) in &report.rules {
+                eprintln!("{count:6} x {rule}");
+            }
         }
     }
     show_module(a, &module)
 }
 
 fn show_planned(a: &Inspect, model: &Model) -> Result<(), Error> {
-    let entries: Vec<String> =
-        model.entries().filter(|e| a.part.entry.as_deref().is_none_or(|x| x == *e)).map(str::to_owned).collect();
+    let entries: Vec<String> = model
+        .entries()
+        .filter(|e| a.part.entry.as_deref().is_none_or(|x| x == *e))
+        .map(str::to_owned)
+        .collect();
     if entries.is_empty() {
         let known: Vec<&str> = model.entries().collect();
         return Err(Error::Usage(format!("no such entry point; the model has {}", known.join(", "))));
@@ -50,7 +66,8 @@ fn show_planned(a: &Inspect, model: &Model) -> Result<(), Error> {
         }
         return print_text(&text);
     }
-    let graphs = entries.iter().map(|e| Ok(model.program(e)?.graph.clone())).collect::<Result<Vec<_>, Error>>()?;
+    let graphs =
+        entries.iter().map(|e| Ok(model.program(e)?.graph.clone())).collect::<Result<Vec<_>, Error>>()?;
     show_module(a, &Module { graphs, weights: model.weights().clone(), metadata: model.facts().to_vec() })
 }
 
@@ -97,7 +114,8 @@ fn summary(module: &Module) -> serde_json::Value {
             "ops": ops,
         })
     };
-    let bytes: usize = module.weights.iter().filter_map(|(_, w)| w.data.as_ref()).map(|t| t.bytes().len()).sum();
+    let bytes: usize =
+        module.weights.iter().filter_map(|(_, w)| w.data.as_ref()).map(|t| t.bytes().len()).sum();
     serde_json::json!({
         "facts": module.metadata.iter().cloned().collect::<BTreeMap<String, String>>(),
         "weights": module.weights.len(),

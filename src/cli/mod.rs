@@ -36,7 +36,9 @@ pub fn dispatch(cli: Cli) -> Result<(), Error> {
 /// The backend of a name.
 fn backend(name: &str) -> Result<BackendKind, Error> {
     BackendKind::from_name(name).ok_or_else(|| match name {
-        "tract" | "opencl" => Error::Usage(format!("this build has no backend `{name}`; it has cpu and reference")),
+        "tract" | "opencl" => {
+            Error::Usage(format!("this build has no backend `{name}`; it has cpu and reference"))
+        }
         _ => Error::Usage(format!("no backend `{name}`; there are cpu, reference, tract and opencl")),
     })
 }
@@ -66,9 +68,10 @@ fn dims(given: &[(String, usize)]) -> Result<BTreeMap<String, usize>, Error> {
 fn precision(dtype: Dtype) -> Result<Precision, Error> {
     match dtype {
         Dtype::F32 => Ok(Precision::Exact),
-        Dtype::Bf16 | Dtype::Int8 => {
-            Err(Error::Usage(format!("--dtype {} comes with the CPU speed issue; f32 is what there is", dtype.word())))
-        }
+        Dtype::Bf16 | Dtype::Int8 => Err(Error::Usage(format!(
+            "--dtype {} comes with the CPU speed issue; f32 is what there is",
+            dtype.word()
+        ))),
     }
 }
 

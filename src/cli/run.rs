@@ -9,16 +9,21 @@ use std::path::Path;
 
 pub(super) fn run(a: &Run) -> Result<(), Error> {
     match (&a.tensors.inputs, a.raw.is_given()) {
-        (Some(_), true) => Err(Error::Usage("give either --inputs or raw input (--text, --image, --audio)".into())),
+        (Some(_), true) => {
+            Err(Error::Usage("give either --inputs or raw input (--text, --image, --audio)".into()))
+        }
         (Some(inputs), false) => on_tensors(a, inputs),
         (None, true) => on_raw(a),
-        (None, false) => Err(Error::Usage("nothing to run on: give --inputs, --text, --image or --audio".into())),
+        (None, false) => {
+            Err(Error::Usage("nothing to run on: give --inputs, --text, --image or --audio".into()))
+        }
     }
 }
 
 fn on_tensors(a: &Run, inputs: &Path) -> Result<(), Error> {
     let outputs = a.tensors.outputs.as_ref();
-    let outputs = outputs.ok_or_else(|| Error::Usage("--inputs needs --outputs, the file to write".into()))?;
+    let outputs =
+        outputs.ok_or_else(|| Error::Usage("--inputs needs --outputs, the file to write".into()))?;
     let tensors = tensors::read(inputs)?;
     let mut options = load_options(&a.part, &a.place)?;
     options.signature = Some(tensors.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect());

@@ -43,7 +43,8 @@ impl Call {
         let inputs = self.inputs();
         LoadOptions {
             head: self.json["class"].as_str().map(str::to_owned),
-            signature: Some(inputs.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect()),
+            signature: (!self.generates())
+                .then(|| inputs.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect()),
             select: (!self.generates())
                 .then(|| self.json["select"].as_array())
                 .flatten()
@@ -64,7 +65,8 @@ pub fn calls(folder: &Path, prefixes: &[&str]) -> Vec<Call> {
         if !case.is_dir() || !prefixes.iter().any(|p| case_name.starts_with(p)) {
             continue;
         }
-        let mut folders: Vec<PathBuf> = std::fs::read_dir(&case).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut folders: Vec<PathBuf> =
+            std::fs::read_dir(&case).unwrap().map(|e| e.unwrap().path()).collect();
         folders.sort();
         for folder in folders {
             let Ok(text) = std::fs::read(folder.join("call.json")) else { continue };

@@ -1,14 +1,15 @@
 //! Runs tests/filetests/passes/*.frit-test: graph text in, optimised graph text out, and both compute the same.
 //!
 //! A file holds cases: `=== name`, optionally with `until=STAGE`, `without=RULE,RULE`, `data` (weights get random
-//! numbers before optimising, so that folding can use them) or `dims=batch:2,sequence:3`; then the module; then
+//! numbers before optimising, so that folding can use them), `growth=BYTES` (what one folded result may add) or
+//! `dims=batch:2,sequence:3`; then the module; then
 //! `--- optimised` and what is expected. `FRIT_BLESS=1 cargo test -p frit-passes --test filetests` writes the latter.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test may panic
 
 use frit_ir::random::{Stream, fill_weights};
 use frit_ir::{Bindings, Module, Tensor, interp, text};
-use frit_passes::{Options, optimise};
+use frit_passes::{Budget, Options, optimise};
 use std::path::{Path, PathBuf};
 
 struct Case {
@@ -86,6 +87,10 @@ fn run(case: &Case) -> Result<String, String> {
     let options = Options {
         until: option(&case.head, "until").map(str::to_owned),
         without: option(&case.head, "without").map_or(vec![], |w| w.split(',').map(str::to_owned).collect()),
+        budget: match option(&case.head, "growth").and_then(|n| n.parse().ok()) {
+            Some(growth) => Budget { growth, ..Budget::default() },
+            None => Budget::default(),
+        },
         ..Options::default()
     };
     let mut known = module.clone();

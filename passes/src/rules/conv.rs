@@ -4,8 +4,8 @@
 use crate::edit::Editor;
 use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
-use frit_ir::op::Op;
-use frit_ir::types::same_shape;
+use frit_ir::op::{AttrValue, Op};
+use frit_ir::types::{resolve_axis, same_shape};
 use frit_ir::{Dim, ValueId};
 
 const BIASED: &str = "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: const f32[6]; r: f32[2, 6, 5];
@@ -38,6 +38,11 @@ table! {
     "conv_tanh", "Tanh", "tanh";
     "conv_sigmoid", "Sigmoid", "sigmoid";
     @
+    // What is cut off at the ends need not be padded first.
+    Rule::built("conv_cut", "Slice{axes=?axes, starts=?starts, ends=?ends, steps=[1]}(Conv(?x, ?w, ?bias?)@c)", cut, &[
+        "x: f32[2, 4, 9]; w: const f32[6, 2, 4]; bias: const f32[6]; c.strides = [1]; c.pads = [2, 2]; c.dilations = [1]; c.group = 2; axes = [2]; starts = [0]; ends = [9]",
+        "x: f32[2, 4, 5, 9]; w: const f32[6, 4, 1, 3]; bias: none; c.strides = [2, 1]; c.pads = [0, 1, 0, 2]; c.dilations = [1, 1]; axes = [-1]; starts = [1]; ends = [8]",
+    ]),
     Rule::built("conv_batch_norm", "BatchNormalization(Conv(?x, ?w:const, ?bias?)@c, ?scale:const, ?shift:const, ?mean:const, ?var:const)@n", batch_norm, &[
         "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: const f32[6]; scale: const f32[6]; shift: const f32[6]; mean: const f32[6]; var: const f32[6] in 0.5..2;
          c.strides = [2]; c.pads = [1, 1]; c.dilations = [1]; c.group = 2; n.epsilon = 0.00001",
@@ -150,6 +155,35 @@ fn bias(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
         }
         Ok(b.op(conv, &[x, w, shift])?)
     })
+}
+
+/// Elements cut off one axis of stride 1 were made of padding where there is as much of it.
+fn cut(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, w, bias, c) = (m.value("x")?, m.value("w")?, m.optional("bias"), m.value("c")?);
+    let mut conv = m.op(view, "c", |o| if let Op::Conv(c) = o { Some(c) } else { None })?;
+    let one = |name: &str| match m.found.attr(name).map(|a| (a, <Vec<Dim>>::from_attr(a))) {
+        Some((_, Some(list))) => match list.as_slice() {
+            [d] => Ok(d.clone()),
+            _ => Err(Refusal::Because("several axes are cut".into())),
+        },
+        _ => Err(Refusal::Because("no offsets".into())),
+    };
+    let shape = view.shape(c);
+    let axis =
+        one("axes")?.as_const().and_then(|a| resolve_axis(a, shape.len())).and_then(|a| a.checked_sub(2));
+    let Some(axis) = axis else { return Err(Refusal::Because("the axis cut is not spatial".into())) };
+    let extent = shape.get(axis + 2).cloned().unwrap_or_default();
+    let spatial = shape.len() - 2;
+    require(conv.strides.get(axis) == Some(&1), "the convolution strides along the axis cut")?;
+    let cuts = [(axis, one("starts")?.as_const()), (axis + spatial, extent.sub(&one("ends")?)?.as_const())];
+    for (at, n) in cuts {
+        match (conv.pads.get_mut(at), n) {
+            (Some(pad), Some(n)) if (0..=*pad).contains(&n) => *pad -= n,
+            _ => return Err(Refusal::Because("more is cut than padded".into())),
+        }
+    }
+    e.build(m.label, |b| Ok(insert(b, conv, &[Some(x), Some(w), bias])?))
 }
 
 fn residual_has_same_shape(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {

@@ -18,7 +18,7 @@ const PACKED_LEFT: usize = 2 << 20;
 /// Elements of packed A that one block works with: half of a second-level cache.
 const NEAR_LEFT: usize = 128 * 1024;
 /// Rows of a block that packs its own columns.
-const MANY_ROWS: usize = 512;
+const MANY_ROWS: usize = 1024;
 /// Floating-point operations a nanosecond that costs are reckoned with.
 const FLOP_PER_NS: u64 = 60;
 

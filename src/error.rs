@@ -67,6 +67,8 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
+            #[cfg(feature = "compile")]
+            Error::Frontend { source: frit_frontends::FrontendError::Request(_), .. } => 2,
             _ => 1,
         }
     }

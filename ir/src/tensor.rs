@@ -67,9 +67,15 @@ unsafe impl bytemuck::Zeroable for Chunk {}
 unsafe impl bytemuck::Pod for Chunk {}
 
 impl AlignedBytes {
-    /// Zeroed memory of `len` bytes.
+    /// Zeroed memory of `len` bytes, which must be few or known to be there: as any Rust allocation, it ends the
+    /// process where there is no memory.
     pub fn zeroed(len: usize) -> Self {
         AlignedBytes { chunks: vec![Chunk([0; ALIGN]); len.div_ceil(ALIGN)], len }
+    }
+    /// Zeroed memory of `len` bytes; None where there is not so much. For sizes that come from a file or a call.
+    pub fn try_zeroed(len: usize) -> Option<Self> {
+        let chunks = bytemuck::allocation::try_zeroed_vec(len.div_ceil(ALIGN)).ok()?;
+        Some(AlignedBytes { chunks, len })
     }
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
@@ -169,7 +175,9 @@ impl Tensor {
 
     /// All zeros (false).
     pub fn zeros(dtype: DType, shape: &[usize]) -> Result<Self, TensorError> {
-        Ok(Self::owned(dtype, shape, AlignedBytes::zeroed(byte_len(dtype, shape)?)))
+        let memory = AlignedBytes::try_zeroed(byte_len(dtype, shape)?)
+            .ok_or_else(|| TensorError::TooLarge { dtype, shape: shape.to_vec() })?;
+        Ok(Self::owned(dtype, shape, memory))
     }
 
     /// New memory filled from a slice of elements.

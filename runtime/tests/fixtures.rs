@@ -117,7 +117,10 @@ fn a_damaged_artifact_is_an_error() {
         // Bytes between sections carry nothing.
         let table: Vec<(usize, usize)> = (0..6)
             .map(|s| {
-                let at = |k: usize| usize::try_from(u64::from_le_bytes(good[64 + s * 48 + k..][..8].try_into().unwrap())).unwrap();
+                let at = |k: usize| {
+                    usize::try_from(u64::from_le_bytes(good[64 + s * 48 + k..][..8].try_into().unwrap()))
+                        .unwrap()
+                };
                 (at(16), at(16) + at(24))
             })
             .collect();
@@ -134,4 +137,70 @@ fn a_damaged_artifact_is_an_error() {
         i += step;
         step = if i < 400 { 1 } else { good.len() / 300 };
     }
+}
+
+#[test]
+fn sessions_run_side_by_side_on_one_model() {
+    let (module, inputs, expected) = build("bert_model", &a_call("bert_model"));
+    let model = engine(BackendKind::Cpu).model(module).unwrap();
+    let entry = model.entries().next().unwrap().to_owned();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut session = model.session(&entry).unwrap();
+                for _ in 0..5 {
+                    compare(&mut session, &inputs, &expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn one_session_serves_other_sizes_at_every_call() {
+    let (module, ..) = build("bert_model", &a_call("bert_model"));
+    let model = engine(BackendKind::Cpu).model(module).unwrap();
+    let entry = model.entries().next().unwrap().to_owned();
+    let mut session = model.session(&entry).unwrap();
+    let names: Vec<String> = session.graph().inputs.iter().map(|i| i.name.clone()).collect();
+    let mut first = None;
+    for (batch, length) in [(1, 3), (2, 11), (1, 1), (3, 7), (1, 3)] {
+        let ids = Tensor::from_i64(
+            DType::I64,
+            &[batch, length],
+            &(0..batch * length).map(|i| (i % 9) as i64).collect::<Vec<_>>(),
+        )
+        .unwrap();
+        let ones = Tensor::from_i64(DType::I64, &[batch, length], &vec![1; batch * length]).unwrap();
+        let zeros = Tensor::zeros(DType::I64, &[batch, length]).unwrap();
+        let feed: Vec<(&str, &Tensor)> = names
+            .iter()
+            .map(|n| match n.as_str() {
+                "input_ids" => ("input_ids", &ids),
+                "attention_mask" => ("attention_mask", &ones),
+                other => (other, &zeros),
+            })
+            .collect();
+        let out = session.run(&feed).unwrap();
+        let name = out.names().next().unwrap().to_owned();
+        let got = out.tensor(&name).unwrap();
+        assert_eq!(got.shape().first(), Some(&batch));
+        if (batch, length) == (1, 3) {
+            // The same call gives the same bits, whatever ran in between.
+            assert_eq!(first.get_or_insert_with(|| got.clone()), &got);
+        }
+    }
+}
+
+#[test]
+fn a_memory_limit_is_checked_before_allocating() {
+    let (module, inputs, _) = build("bert_model", &a_call("bert_model"));
+    let model = engine(BackendKind::Cpu).model(module).unwrap();
+    let entry = model.entries().next().unwrap().to_owned();
+    let mut session = model.session(&entry).unwrap();
+    session.set_memory_limit(Some(64));
+    let feed: Vec<(&str, &Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let error = session.run(&feed).err().unwrap().to_string();
+    assert!(error.contains("limit is 64"), "{error}");
+    assert_eq!(session.memory_bytes(), 0);
 }

@@ -26,16 +26,31 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Compile a model into one .frit file.
+    #[command(
+        after_help = "Examples:\n  frit compile ./xls-r -o xls-r.frit\n  frit compile ./bert -o bert.frit --head BertForMaskedLM --signature input_ids,attention_mask\n  frit compile ./bert -o bert.frit --dim batch=1 --dim sequence=128 --target x86-64-v3"
+    )]
     Compile(Compile),
     /// Run a model on tensors from a file, or on raw text, images or sound.
+    #[command(
+        after_help = "Examples:\n  frit run ./wav2vec2 --audio sound.wav\n  frit run ./bert-qa --text 'Who wrote it?' --text 'It was written by Ada.' --json\n  frit run bert.frit --inputs in.safetensors --outputs out.safetensors --select logits,hidden_states"
+    )]
     Run(Run),
     /// Generate token sequences.
+    #[command(
+        after_help = "Examples:\n  frit generate ./vit-gpt2 --image photo.jpg --num-beams 4\n  frit generate m.frit --inputs in.safetensors --outputs out.safetensors --max-new-tokens 20\n  frit generate ./gpt2 --text 'Once upon' --do-sample --temperature 0.8 --top-p 0.9 --seed 1"
+    )]
     Generate(Box<Generate>),
     /// Measure a model.
+    #[command(
+        after_help = "Examples:\n  frit bench bert.frit --dim sequence=128 --runs 20 --threads 2\n  frit bench ./wav2vec2 --dim samples=80000 --profile trace.json"
+    )]
     Bench(Bench),
     /// Write a model as ONNX.
     Export(Export),
     /// Show a model's graph.
+    #[command(
+        after_help = "Examples:\n  frit inspect ./bert --stage imported\n  frit inspect ./bert --format svg > bert.svg\n  frit inspect ./bert --trace > /dev/null"
+    )]
     Inspect(Inspect),
     /// Check an ONNX model against ONNX's own test data layout.
     Verify(Verify),

@@ -45,8 +45,9 @@ macro_rules! functions {
             }
         }
 
-        impl Declare for $struct {
-            fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
+        impl $struct {
+            /// One declaration a member of the family.
+            fn members(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
                 $enum::ALL.iter().map(|&function| OpDecl {
                     name: function.name(),
                     doc: function.doc(),
@@ -182,6 +183,9 @@ fn admits(domain: Domain, d: DType) -> bool {
 }
 
 impl OpDef for Unary {
+    fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
+        Self::members(wrap)
+    }
     fn name(&self) -> &'static str {
         self.function.name()
     }
@@ -215,6 +219,9 @@ impl OpDef for Unary {
 }
 
 impl OpDef for Binary {
+    fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
+        Self::members(wrap)
+    }
     fn name(&self) -> &'static str {
         self.function.name()
     }

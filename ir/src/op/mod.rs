@@ -133,6 +133,14 @@ pub trait OpDef: Attributes + Clone + PartialEq + std::fmt::Debug {
         let _ = (b, inputs);
         Err(BuildError::NoDecomposition(self.name()))
     }
+    /// The names that the struct adds to the table: its own, or one a member for a family.
+    fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl>
+    where
+        Self: 'static,
+    {
+        let build = Box::new(move |a: &[(String, Attr)]| Self::from_attrs(a).map(wrap));
+        vec![OpDecl { name: Self::NAME, doc: Self::DOC, attrs: Self::specs(), build }]
+    }
 }
 
 /// Makes the closed enum and everything that dispatches on it.
@@ -196,23 +204,6 @@ pub struct OpDecl {
     pub build: FromAttrs,
 }
 
-/// Implemented for every op struct: the names it adds to the table.
-pub trait Declare: Sized {
-    /// One declaration a name.
-    fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl>;
-}
-
-/// Declares a struct with one name, the usual case.
-macro_rules! declare_single {
-    ($($t:ident),* $(,)?) => {$(
-        impl Declare for $t {
-            fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
-                vec![OpDecl { name: Self::NAME, doc: Self::DOC, attrs: Self::specs(), build: Box::new(move |a| Self::from_attrs(a).map(wrap)) }]
-            }
-        }
-    )*};
-}
-
 // One line an op (or family of elementwise ops).
 op_table! {
     Unary,
@@ -244,54 +235,6 @@ op_table! {
     InstanceNormalization,
     BatchNormalization,
     Reduce,
-    ArgMax,
-    ArgMin,
-    CumSum,
-    Reshape,
-    Transpose,
-    Gather,
-    GatherElements,
-    Slice,
-    Concat,
-    Split,
-    Expand,
-    Tile,
-    Pad,
-    Range,
-    ConstantOfShape,
-    ShapeOf,
-    SoftmaxCrossEntropyLoss,
-    CTCLoss,
-}
-
-// Those with one name; families declare themselves in their file.
-declare_single! {
-    Where,
-    Cast,
-    Clip,
-    LeakyRelu,
-    Elu,
-    HardSigmoid,
-    Gelu,
-    Swish,
-    MatMul,
-    FusedMatMul,
-    Conv,
-    FusedConv,
-    ConvTranspose,
-    MaxPool,
-    AveragePool,
-    GlobalAveragePool,
-    Softmax,
-    LogSoftmax,
-    Attention,
-    RotaryEmbedding,
-    LayerNormalization,
-    SkipLayerNormalization,
-    RMSNormalization,
-    GroupNormalization,
-    InstanceNormalization,
-    BatchNormalization,
     ArgMax,
     ArgMin,
     CumSum,

@@ -105,8 +105,9 @@ impl Attributes for Reduce {
     }
 }
 
-impl Declare for Reduce {
-    fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
+impl Reduce {
+    /// One declaration a member of the family.
+    fn members(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
         ReduceFn::ALL
             .iter()
             .map(|&function| OpDecl {
@@ -126,6 +127,9 @@ impl Declare for Reduce {
 }
 
 impl OpDef for Reduce {
+    fn declare(wrap: fn(Self) -> Op) -> Vec<OpDecl> {
+        Self::members(wrap)
+    }
     fn name(&self) -> &'static str {
         self.function.name()
     }

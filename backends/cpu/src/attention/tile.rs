@@ -320,9 +320,9 @@ unsafe fn gather_values<S: Simd>(
     // SAFETY: the caller's promise, for eight rows or for twice four.
     unsafe {
         if S::LANES == 16 {
-            gather_rows::<S, 8>(s, keys, weights, block, v, sums, width, shrink);
+            gather_rows::<S, 8>(s, keys, weights, block, v, sums, width, shrink.as_ptr());
         } else {
-            let (low, high) = shrink.split_at(4);
+            let (low, high) = (shrink.as_ptr(), shrink.as_ptr().add(4));
             gather_rows::<S, 4>(s, keys, weights, block, v, sums, width, low);
             gather_rows::<S, 4>(s, keys, weights.add(4 * block), block, v, sums.add(4 * width), width, high);
         }
@@ -330,7 +330,8 @@ unsafe fn gather_values<S: Simd>(
 }
 
 /// # Safety
-/// As [`gather_values`], for R rows.
+/// As [`gather_values`], for R rows; `shrink` holds R numbers. (A slice of unknown length would keep the loop
+/// over rows from unrolling, and the sums out of registers.)
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // a tile's operands and strides
 unsafe fn gather_rows<S: Simd, const R: usize>(
@@ -341,13 +342,13 @@ unsafe fn gather_rows<S: Simd, const R: usize>(
     v: *const f32,
     sums: *mut f32,
     width: usize,
-    shrink: &[f32],
+    shrink: *const f32,
 ) {
     let mut acc = [[s.zero(); 2]; R];
     // SAFETY: the caller's promise.
     unsafe {
-        for (r, (acc, &f)) in acc.iter_mut().zip(shrink).enumerate() {
-            let f = s.splat(f);
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let f = s.splat(*shrink.add(r));
             acc[0] = s.mul(f, s.load(sums.add(r * width)));
             acc[1] = s.mul(f, s.load(sums.add(r * width + S::LANES)));
         }

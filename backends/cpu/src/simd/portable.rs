@@ -2,7 +2,6 @@
 //! target has. No intrinsics belong here.
 
 use super::Simd;
-use std::array::from_fn;
 
 /// Vectors as plain arrays; every machine has them.
 #[derive(Clone, Copy, Default)]
@@ -19,10 +18,23 @@ impl Portable {
 const N: usize = 8;
 type V = [f32; N];
 
+/// An expression for each lane, written out: a library function over arrays is not inlined reliably.
+macro_rules! lanes {
+    (|$i:ident| $e:expr) => {
+        lanes!($i, $e, 0, 1, 2, 3, 4, 5, 6, 7)
+    };
+    ($i:ident, $e:expr, $($n:literal),*) => {
+        [$({
+            const $i: usize = $n;
+            $e
+        }),*]
+    };
+}
+
 /// Folds halves onto each other: the same tree of pairs as the vector machines use.
 #[inline(always)]
 fn fold(a: V, f: impl Fn(f32, f32) -> f32) -> f32 {
-    let b: [f32; 4] = from_fn(|i| f(a[i], a[i + 4]));
+    let b = [f(a[0], a[4]), f(a[1], a[5]), f(a[2], a[6]), f(a[3], a[7])];
     f(f(b[0], b[2]), f(b[1], b[3]))
 }
 
@@ -49,7 +61,7 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_part(self, p: *const f32, n: usize) -> V {
         // SAFETY: the caller's promise: n elements are readable.
-        from_fn(|i| if i < n { unsafe { *p.add(i) } } else { 0.0 })
+        lanes!(|I| if I < n { unsafe { *p.add(I) } } else { 0.0 })
     }
     #[inline(always)]
     unsafe fn store_part(self, p: *mut f32, n: usize, v: V) {
@@ -60,87 +72,87 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn add(self, a: V, b: V) -> V {
-        from_fn(|i| a[i] + b[i])
+        lanes!(|I| a[I] + b[I])
     }
     #[inline(always)]
     fn sub(self, a: V, b: V) -> V {
-        from_fn(|i| a[i] - b[i])
+        lanes!(|I| a[I] - b[I])
     }
     #[inline(always)]
     fn mul(self, a: V, b: V) -> V {
-        from_fn(|i| a[i] * b[i])
+        lanes!(|I| a[I] * b[I])
     }
     #[inline(always)]
     fn div(self, a: V, b: V) -> V {
-        from_fn(|i| a[i] / b[i])
+        lanes!(|I| a[I] / b[I])
     }
     #[inline(always)]
     fn mul_add(self, a: V, b: V, c: V) -> V {
-        from_fn(|i| a[i] * b[i] + c[i])
+        lanes!(|I| a[I] * b[I] + c[I])
     }
     #[inline(always)]
     fn neg_mul_add(self, a: V, b: V, c: V) -> V {
-        from_fn(|i| c[i] - a[i] * b[i])
+        lanes!(|I| c[I] - a[I] * b[I])
     }
     #[inline(always)]
     fn min(self, a: V, b: V) -> V {
-        from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+        lanes!(|I| if a[I] < b[I] { a[I] } else { b[I] })
     }
     #[inline(always)]
     fn max(self, a: V, b: V) -> V {
-        from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+        lanes!(|I| if a[I] > b[I] { a[I] } else { b[I] })
     }
     #[inline(always)]
     fn sqrt(self, a: V) -> V {
-        from_fn(|i| a[i].sqrt())
+        lanes!(|I| a[I].sqrt())
     }
     #[inline(always)]
     fn round(self, a: V) -> V {
         // Adding and taking off 1.5 * 2^23 rounds small numbers without a library call; larger ones are whole.
         const MAGIC: f32 = 12_582_912.0;
-        from_fn(|i| {
-            let r = (a[i] + MAGIC) - MAGIC;
-            let r = f32::from_bits((r.to_bits() & 0x7fff_ffff) | (a[i].to_bits() & 0x8000_0000));
-            if a[i].abs() < 4_194_304.0 { r } else { a[i].round_ties_even() }
+        lanes!(|I| {
+            let r = (a[I] + MAGIC) - MAGIC;
+            let r = f32::from_bits((r.to_bits() & 0x7fff_ffff) | (a[I].to_bits() & 0x8000_0000));
+            if a[I].abs() < 4_194_304.0 { r } else { a[I].round_ties_even() }
         })
     }
     #[inline(always)]
     fn floor(self, a: V) -> V {
-        from_fn(|i| a[i].floor())
+        lanes!(|I| a[I].floor())
     }
     #[inline(always)]
     fn ceil(self, a: V) -> V {
-        from_fn(|i| a[i].ceil())
+        lanes!(|I| a[I].ceil())
     }
     #[inline(always)]
     fn scale2(self, a: V, n: V) -> V {
         // Two factors, so that neither overflows and only the last product can round.
-        from_fn(|i| {
-            let n = n[i] as i32;
+        lanes!(|I| {
+            let n = n[I] as i32;
             let half = n >> 1;
             let power = |e: i32| f32::from_bits((e.wrapping_add(127) << 23) as u32);
-            a[i] * power(half) * power(n - half)
+            a[I] * power(half) * power(n - half)
         })
     }
     #[inline(always)]
     fn lt(self, a: V, b: V) -> [bool; N] {
-        from_fn(|i| a[i] < b[i])
+        lanes!(|I| a[I] < b[I])
     }
     #[inline(always)]
     fn eq(self, a: V, b: V) -> [bool; N] {
-        from_fn(|i| a[i] == b[i])
+        lanes!(|I| a[I] == b[I])
     }
     #[inline(always)]
     fn select(self, m: [bool; N], a: V, b: V) -> V {
-        from_fn(|i| if m[i] { a[i] } else { b[i] })
+        lanes!(|I| if m[I] { a[I] } else { b[I] })
     }
     #[inline(always)]
     fn to_bits(self, a: V) -> [i32; N] {
-        a.map(|x| x.to_bits() as i32)
+        lanes!(|I| a[I].to_bits() as i32)
     }
     #[inline(always)]
     fn from_bits(self, a: [i32; N]) -> V {
-        a.map(|x| f32::from_bits(x as u32))
+        lanes!(|I| f32::from_bits(a[I] as u32))
     }
     #[inline(always)]
     fn isplat(self, x: i32) -> [i32; N] {
@@ -148,27 +160,27 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn iadd(self, a: [i32; N], b: [i32; N]) -> [i32; N] {
-        from_fn(|i| a[i].wrapping_add(b[i]))
+        lanes!(|I| a[I].wrapping_add(b[I]))
     }
     #[inline(always)]
     fn isub(self, a: [i32; N], b: [i32; N]) -> [i32; N] {
-        from_fn(|i| a[i].wrapping_sub(b[i]))
+        lanes!(|I| a[I].wrapping_sub(b[I]))
     }
     #[inline(always)]
     fn iand(self, a: [i32; N], b: [i32; N]) -> [i32; N] {
-        from_fn(|i| a[i] & b[i])
+        lanes!(|I| a[I] & b[I])
     }
     #[inline(always)]
     fn ior(self, a: [i32; N], b: [i32; N]) -> [i32; N] {
-        from_fn(|i| a[i] | b[i])
+        lanes!(|I| a[I] | b[I])
     }
     #[inline(always)]
     fn sra23(self, a: [i32; N]) -> [i32; N] {
-        a.map(|x| x >> 23)
+        lanes!(|I| a[I] >> 23)
     }
     #[inline(always)]
     fn to_float(self, a: [i32; N]) -> V {
-        a.map(|x| x as f32)
+        lanes!(|I| a[I] as f32)
     }
     #[inline(always)]
     fn sum(self, a: V) -> f32 {

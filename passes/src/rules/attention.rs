@@ -1,7 +1,7 @@
 //! Attention out of two products and a softmax, then its operands taken as they come from the projections. What
 //! happens to the scores before the softmax is in `scores.rs`.
 
-use super::causal::is_causal;
+use super::causal::{is_causal, is_causal_numbers};
 use crate::edit::Editor;
 use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
@@ -44,6 +44,14 @@ pub const RULES: &[Rule] = &[
          seen := Greater(Reshape{shape=[3, 1]}(Range{start=1, limit=4}), Range{start=0, limit=3})",
     ])
     .when(mask_is_causal),
+    // The same once it is folded into numbers.
+    Rule::new(
+        "attention_causal_numbers",
+        "Attention{causal=false}(?q, ?k, ?v, ?mask:const)@a",
+        "Attention{*a, causal=true}(?q, ?k, ?v)",
+        &["q: f32[2, 4, 6]; k: f32[2, 5, 6]; v: f32[2, 5, 6]; mask: const f32[1, 1, 4, 5] causal; a.q_heads = 3; a.kv_heads = 3; a.scale = 0.5"],
+    )
+    .when(numbers_are_causal),
     // [B, H, S, D] made by exchanging axes is [B, S, H D] before.
     Rule::built("attention_flat_k", "Attention(?q, Transpose+{perm=[0, 2, 1, 3]}(?k), ?v, ?mask?)@a", flat_k, &[
         "q: f32[2, 4, 6]; k: f32[2, 5, 3, 2]; v: f32[2, 5, 6]; mask: f32[2, 1, 1, 5]; a.q_heads = 3; a.kv_heads = 3; a.scale = 0.5",
@@ -135,14 +143,24 @@ fn attention_causal(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Re
     e.build(m.label, |b| Ok(insert(b, op, &operands)?))
 }
 
+/// Extents of the queries and keys of an attention op: the last axis but one with and without an axis of heads.
+fn sequences<'v>(view: View<'v>, m: &Found<'_, '_>) -> Result<(Option<&'v Dim>, Option<&'v Dim>), Refusal> {
+    let extent = |v: ValueId| view.shape(v).iter().rev().nth(1);
+    Ok((extent(m.value("q")?), extent(m.value("k")?)))
+}
+
 fn mask_is_causal(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
-    let sequence = |name: &str| -> Result<Option<&Dim>, Refusal> {
-        let shape = view.shape(m.value(name)?);
-        Ok(shape.get(shape.len().saturating_sub(2)))
-    };
-    require_causal(view, m, sequence("q")?, sequence("k")?)?;
+    let (queries, keys) = sequences(view, m)?;
+    require_causal(view, m, queries, keys)?;
     // No row is without a visible key, so any number that vanishes in softmax will do.
     require(m.number(view, "low")? <= -1e4, "the number does not hide a score")
+}
+
+fn numbers_are_causal(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
+    let (queries, keys) = sequences(view, m)?;
+    let all =
+        matches!((queries, keys), (Some(q), Some(k)) if is_causal_numbers(view, m.value("mask")?, q, k));
+    require(all, "the constant is no causal mask")
 }
 
 /// [B, S, H, D] as [B, S, H D].

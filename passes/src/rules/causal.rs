@@ -19,6 +19,19 @@ pub fn is_causal(view: View<'_>, seen: ValueId, queries: &Dim, keys: &Dim) -> bo
         || cuts_triangle(view, seen, queries, keys)
 }
 
+/// True for constant numbers that, added to scores, hide exactly what a causal mask hides, and leave the rest alone.
+pub fn is_causal_numbers(view: View<'_>, mask: ValueId, queries: &Dim, keys: &Dim) -> bool {
+    let Some(t) = view.tensor(mask).filter(|t| t.dtype().is_float()) else { return false };
+    let [outer @ .., rows, columns] = t.shape() else { return false };
+    let Some(past) = columns.checked_sub(*rows) else { return false };
+    let fits =
+        Dim::from(*rows).same(queries) && Dim::from(*columns).same(keys) && outer.iter().all(|&n| n == 1);
+    fits && t.to_f32_vec().into_iter().enumerate().all(|(i, x)| {
+        let seen = i % columns <= i / columns + past;
+        if seen { x == 0.0 } else { x <= -1e4 }
+    })
+}
+
 /// key <= query over two ranges of positions.
 fn compares_positions(view: View<'_>, seen: ValueId, queries: &Dim, keys: &Dim) -> bool {
     let Some((_, node)) = view.producer(seen) else { return false };

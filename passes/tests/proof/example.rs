@@ -1,6 +1,7 @@
 //! Examples of rules: types, numbers and attributes for the names in a pattern. Building graphs is in `instance.rs`.
 //!
-//! Entries stand between semicolons: `x: f32[batch, 3] in 0.5..2`, `w: const f32[3]`, `b: none`, `s = 0.125`,
+//! Entries stand between semicolons: `x: f32[batch, 3] in 0.5..2`, `w: const f32[3]`, `m: const f32[4, 5] causal`
+//! (0 where column <= row + 1, else -1e9), `b: none`, `s = 0.125`,
 //! `p = [0, 2, 1]`, `node.axis = -1`, `m := LessOrEqual(..)`.
 
 use frit_ir::op::Attr;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// An input of the graph, or a weight.
-    Value { ty: TensorType, weight: bool, range: (f64, f64) },
+    Value { ty: TensorType, weight: bool, causal: bool, range: (f64, f64) },
     /// An operand left out.
     Absent,
     /// A number: of a scalar, or of an attribute.
@@ -51,13 +52,18 @@ impl Example {
 
     /// Random numbers for an input or weight.
     pub fn data(&self, name: &str, stream: &mut Stream) -> Result<Tensor, String> {
-        let Some(Entry::Value { ty, range, .. }) = self.entries.get(name) else {
+        let Some(Entry::Value { ty, range, causal, .. }) = self.entries.get(name) else {
             return Err(format!("the example has no type for `{name}`"));
         };
         let shape: Vec<usize> = ty.shape.iter().map(|d| d.as_fixed().unwrap_or(2)).collect();
         let t = stream.tensor(ty.dtype, &shape).map_err(|e| e.to_string())?;
         if !ty.dtype.is_float() {
             return Ok(t);
+        }
+        if let (true, [.., rows, columns]) = (*causal, shape.as_slice()) {
+            let seen = |i: usize| i % columns <= i / columns % rows + (columns - rows);
+            let v: Vec<f64> = (0..t.len()).map(|i| if seen(i) { 0.0 } else { -1e9 }).collect();
+            return Tensor::from_f64(ty.dtype, &shape, &v).map_err(|e| e.to_string());
         }
         let (low, high) = *range;
         let v: Vec<f64> = t.to_f64_vec().into_iter().map(|x| low + (x + 1.0) / 2.0 * (high - low)).collect();
@@ -70,6 +76,7 @@ fn value(text: &str) -> Result<Entry, String> {
         return Ok(Entry::Absent);
     }
     let (weight, text) = text.strip_prefix("const ").map_or((false, text), |rest| (true, rest));
+    let (causal, text) = text.strip_suffix(" causal").map_or((false, text), |rest| (true, rest));
     let (ty, range) = match text.split_once(" in ") {
         None => (text, (-1.0, 1.0)),
         Some((ty, range)) => {
@@ -88,7 +95,7 @@ fn value(text: &str) -> Result<Entry, String> {
         .filter(|d| !d.is_empty())
         .map(|d| d.parse::<usize>().map_or_else(|_| Dim::symbol(d), Dim::from))
         .collect();
-    Ok(Entry::Value { ty: TensorType { dtype, shape }, weight, range })
+    Ok(Entry::Value { ty: TensorType { dtype, shape }, weight, causal, range })
 }
 
 fn attr(text: &str) -> Result<Attr, String> {

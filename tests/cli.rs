@@ -239,3 +239,19 @@ fn left_out_inputs_take_their_defaults_in_a_compiled_model() {
     frit_ok(&["run", arg(&compiled), "--inputs", arg(&inputs), "--outputs", arg(&b)]);
     common::compare(&frit::tensors::read(&a).unwrap(), &frit::tensors::read(&b).unwrap()).unwrap();
 }
+
+#[test]
+fn compile_takes_the_forms_of_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    let (case, call) = ("bert_model", "mask_3d");
+    let inputs = fixture(case).join(call).join("inputs.safetensors");
+    let (compiled, out) = (folder.path().join("m.frit"), folder.path().join("o"));
+    let model = fixture(case).join("model");
+    frit_ok(&["compile", arg(&model), "-o", arg(&compiled), "--inputs", arg(&inputs)]);
+    frit_ok(&["run", arg(&compiled), "--inputs", arg(&inputs), "--outputs", arg(&out)]);
+    let expected = frit::tensors::read(&fixture(case).join(call).join("outputs.safetensors")).unwrap();
+    let got = frit::tensors::read(&out).unwrap();
+    assert!(!got.is_empty());
+    let expected = expected.into_iter().filter(|(n, _)| got.contains_key(n)).collect();
+    common::compare(&expected, &got).unwrap();
+}

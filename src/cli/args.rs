@@ -132,6 +132,9 @@ pub struct Compile {
     pub part: Part,
     #[command(flatten)]
     pub fix: Fix,
+    /// Inputs like those to come: they say names and forms (a 3-D mask, float labels) instead of --signature.
+    #[arg(long, value_name = "SAFETENSORS", conflicts_with = "signature")]
+    pub inputs: Option<PathBuf>,
     /// Numbers that weights are kept in.
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Dtype,

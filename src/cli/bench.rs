@@ -2,9 +2,8 @@
 
 use super::args::Bench;
 use super::run::entry_name;
-use super::{borrowed, dims, load_options, peak_rss_bytes, precision, print_json, print_text};
+use super::{borrowed, dims, load_options, peak_rss_bytes, precision, print_json, print_text, signature};
 use frit::ir::{Bindings, DType, Graph, Tensor, binding};
-use frit::load::InputSpec;
 use frit::runtime::StepTime;
 use frit::{Error, tensors};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,11 +19,7 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     let mut options = load_options(&a.part, &a.place)?;
     options.precision = precision(a.dtype)?;
     let given = a.inputs.as_deref().map(tensors::read).transpose()?;
-    if let Some(t) = &given {
-        options.signature = Some(t.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect());
-    } else if let Some(names) = &a.fix.signature {
-        options.signature = Some(names.iter().map(|n| InputSpec::from(n.as_str())).collect());
-    }
+    options.signature = signature(given.as_ref(), a.fix.signature.as_deref());
     let sizes = dims(&a.fix.dims)?;
     let begin = Instant::now();
     let loaded = frit::load(&a.model, &options)?;

@@ -1,10 +1,10 @@
 //! `frit compile`: a checkpoint becomes one file.
 
 use super::args::Compile;
-use super::{dims, precision, print_json, print_text};
-use frit::Error;
+use super::{dims, precision, print_json, print_text, signature};
 use frit::backend::Target;
-use frit::load::{InputSpec, LoadOptions};
+use frit::load::LoadOptions;
+use frit::{Error, tensors};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Instant;
 
@@ -19,14 +19,11 @@ pub(super) fn compile(a: &Compile) -> Result<(), Error> {
     if frit::load::Kind::of(&a.model)? == frit::load::Kind::Artifact {
         return Err(Error::Usage(format!("{} is compiled already", a.model.display())));
     }
+    let like = a.inputs.as_deref().map(tensors::read).transpose()?;
     let options = LoadOptions {
         head: a.part.head.clone(),
         entry: a.part.entry.clone(),
-        signature: a
-            .fix
-            .signature
-            .as_ref()
-            .map(|names| names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
+        signature: signature(like.as_ref(), a.fix.signature.as_deref()),
         select: a.part.select.clone(),
         dims: dims(&a.fix.dims)?,
         precision: precision(a.dtype)?,

@@ -1,9 +1,9 @@
 //! `frit inspect`: a model's graph at one stage of compilation, as text, picture or JSON.
 
 use super::args::{Format, Inspect, Stage};
-use super::{dims, print_json, print_text};
+use super::{dims, print_json, print_text, signature};
 use frit::ir::{Graph, Module};
-use frit::load::{InputSpec, Kind, LoadOptions};
+use frit::load::{Kind, LoadOptions};
 use frit::passes::trace::Trace;
 use frit::{Error, runtime::Model};
 use std::collections::BTreeMap;
@@ -14,11 +14,7 @@ pub(super) fn inspect(a: &Inspect) -> Result<(), Error> {
     let options = LoadOptions {
         head: a.part.head.clone(),
         entry: a.part.entry.clone(),
-        signature: a
-            .fix
-            .signature
-            .as_ref()
-            .map(|names| names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
+        signature: signature(None, a.fix.signature.as_deref()),
         select: a.part.select.clone(),
         dims: dims(&a.fix.dims)?,
         ..LoadOptions::default()

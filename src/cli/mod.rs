@@ -9,7 +9,7 @@ mod run;
 
 use args::{Cli, Command, Dtype, Part, Where};
 use frit::backend::Precision;
-use frit::load::LoadOptions;
+use frit::load::{InputSpec, LoadOptions};
 use frit::runtime::BackendKind;
 use frit::{Error, ir::Tensor};
 use std::collections::BTreeMap;
@@ -63,6 +63,15 @@ fn dims(given: &[(String, usize)]) -> Result<BTreeMap<String, usize>, Error> {
         }
     }
     Ok(out)
+}
+
+/// The inputs that a model is built for: like those of a file, or of the names given; None leaves it to the model.
+fn signature(inputs: Option<&BTreeMap<String, Tensor>>, names: Option<&[String]>) -> Option<Vec<InputSpec>> {
+    match (inputs, names) {
+        (Some(t), _) => Some(t.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect()),
+        (None, Some(names)) => Some(names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
+        (None, None) => None,
+    }
 }
 
 fn precision(dtype: Dtype) -> Result<Precision, Error> {

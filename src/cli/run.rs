@@ -1,8 +1,7 @@
 //! `frit run`: tensors in, tensors out; or raw input to an answer.
 
 use super::args::Run;
-use super::{borrowed, load_options, print_json, print_text};
-use frit::load::InputSpec;
+use super::{borrowed, load_options, print_json, print_text, signature};
 use frit::runtime::Model;
 use frit::{Error, tensors};
 use std::path::Path;
@@ -26,7 +25,7 @@ fn on_tensors(a: &Run, inputs: &Path) -> Result<(), Error> {
         outputs.ok_or_else(|| Error::Usage("--inputs needs --outputs, the file to write".into()))?;
     let tensors = tensors::read(inputs)?;
     let mut options = load_options(&a.part, &a.place)?;
-    options.signature = Some(tensors.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect());
+    options.signature = signature(Some(&tensors), None);
     let loaded = frit::load(&a.model, &options)?;
     let entry = entry_name(&loaded.model, a.part.entry.as_deref())?;
     let mut session = loaded.model.session(&entry)?;

@@ -79,7 +79,11 @@ fn optimised(folder: &Path, inputs: &str, select: &str) -> Module {
 
 /// Attention ops, normalisations over features, transposes.
 fn counts(module: &Module) -> (usize, usize, usize) {
-    let graph = module.graph("forward").unwrap();
+    counts_of(module, "forward")
+}
+
+fn counts_of(module: &Module, entry: &str) -> (usize, usize, usize) {
+    let graph = module.graph(entry).unwrap();
     let count = |names: &[&str]| graph.nodes().filter(|(_, n)| names.contains(&n.op.name())).count();
     // Nothing of the spelled-out forms is left.
     assert_eq!(count(&["Erf", "Sqrt", "Pow"]), 0);
@@ -156,6 +160,47 @@ fn gpt2() {
     check("gpt2_lm", &["n_layer"], "input_ids", "", (12, 25, 24));
     let inputs = "input_ids,attention_mask,encoder_hidden_states,encoder_attention_mask";
     check("gpt2_cross_attention", &["n_layer"], inputs, "logits", (24, 37, 0));
+}
+
+#[test]
+fn vision_encoder_decoder() {
+    let folder = deepened("ved_equal", &["encoder.num_hidden_layers", "decoder.n_layer"]);
+    let mut module = hf::build(folder.path(), &Request::default()).unwrap();
+    optimise(&mut module, &Options::default()).unwrap();
+    // Two attentions and three norms a layer of the decoder, and its last norm.
+    assert_eq!(counts_of(&module, "encoder").0, 12);
+    for (entry, attentions, norms) in
+        [("forward", 36, 25 + 37), ("encoder", 12, 25), ("decoder_prefill", 24, 37), ("decoder_step", 24, 37)]
+    {
+        let (attention, norm, _) = counts_of(&module, entry);
+        assert_eq!((attention, norm), (attentions, norms), "{entry}");
+    }
+    // One new token is one row: its heads are split and merged without moving anything.
+    assert_eq!(counts_of(&module, "decoder_step").2, 0);
+    // Caches stay what a session appends to.
+    let step = module.graph("decoder_step").unwrap();
+    assert_eq!(step.states.len(), 24);
+    for state in &step.states {
+        let output = step.outputs.iter().find(|o| o.name == state.output).unwrap();
+        assert_eq!(step.producer(output.value).map(|(_, n)| n.op.name()), Some("Concat"), "{}", state.output);
+    }
+}
+
+#[test]
+fn fixed_dimensions_reach_the_same_form() {
+    let folder = deepened("gpt2_lm", &["n_layer"]);
+    let request = Request {
+        entry: Some("forward".to_string()),
+        signature: Some(vec!["input_ids".into()]),
+        select: Some(vec!["logits".to_string()]),
+        dims: [("batch".to_string(), 2), ("sequence".to_string(), 7)].into(),
+        ..Request::default()
+    };
+    let mut module = hf::build(folder.path(), &request).unwrap();
+    optimise(&mut module, &Options::default()).unwrap();
+    assert_eq!(counts(&module), (12, 25, 0));
+    let graph = module.graph("forward").unwrap();
+    assert!(graph.nodes().all(|(_, n)| !matches!(&n.op, frit_ir::Op::Attention(a) if !a.causal)));
 }
 
 #[test]

@@ -7,11 +7,20 @@ use frit_ir::op::{
     Split, UnaryFn, Where,
 };
 use frit_ir::random::Stream;
-use frit_ir::{DType, Dim, Graph, GraphBuilder, Module, Tensor, TensorType, ValueId, interp, text};
+use frit_ir::{Bindings, DType, Dim, Graph, GraphBuilder, Module, Tensor, TensorType, ValueId, interp, text};
 use frit_passes::{Options, optimise};
 
 /// How many; the variable FRIT_GRAPHS asks for more.
 const GRAPHS: u64 = 600;
+
+/// The first extent of the inputs, also where it is a symbol.
+const EXTENT: usize = 2;
+
+fn bindings() -> Bindings {
+    let mut bindings = Bindings::new();
+    bindings.set("n", i64::try_from(EXTENT).unwrap());
+    bindings
+}
 
 struct Maker<'m> {
     b: GraphBuilder<'m>,
@@ -222,8 +231,14 @@ fn random_module(seed: u64) -> Module {
     let mut graph = Graph::new("forward");
     let b = GraphBuilder::new(&mut graph, &mut module.weights);
     let mut maker = Maker { b, random: Stream::new(seed), values: vec![] };
-    for (name, shape) in [("x", vec![2usize, 3, 4]), ("y", vec![2, 3, 4]), ("z", vec![1, 4])] {
-        let ty = TensorType::new(DType::F32, shape);
+    // Half of the graphs have a symbol for a dimension.
+    let n = if seed % 2 == 0 { Dim::symbol("n") } else { Dim::from(EXTENT) };
+    for (name, shape) in [
+        ("x", vec![n.clone(), Dim::from(3usize), Dim::from(4usize)]),
+        ("y", vec![n, Dim::from(3usize), Dim::from(4usize)]),
+        ("z", vec![Dim::from(1usize), Dim::from(4usize)]),
+    ] {
+        let ty = TensorType { dtype: DType::F32, shape };
         let v = maker.b.input(name, ty, None);
         maker.values.push(v);
     }
@@ -231,7 +246,7 @@ fn random_module(seed: u64) -> Module {
     for _ in 0..steps {
         if let Some(v) = maker.grow() {
             let ty = maker.b.ty(v).unwrap();
-            let elements: usize = ty.fixed_shape().unwrap().iter().product();
+            let elements: usize = ty.eval_shape(&bindings()).unwrap().iter().product();
             if ty.rank() <= 5 && elements <= 2000 {
                 maker.values.push(v);
             }
@@ -253,7 +268,7 @@ fn numbers(module: &Module) -> Vec<Tensor> {
         .iter()
         .map(|i| {
             let ty = graph.ty(i.value).unwrap();
-            (i.name.clone(), stream.tensor(ty.dtype, &ty.fixed_shape().unwrap()).unwrap())
+            (i.name.clone(), stream.tensor(ty.dtype, &ty.eval_shape(&bindings()).unwrap()).unwrap())
         })
         .collect();
     interp::run(graph, &module.weights, &given).unwrap().into_iter().map(|(_, t)| t).collect()

@@ -23,12 +23,17 @@ impl Arena {
         Arena { memory: AlignedBytes::zeroed(0) }
     }
 
-    /// Makes sure of `bytes` bytes. What was in it is lost when it grows.
-    pub fn reserve(&mut self, bytes: usize) {
+    /// Makes sure of `bytes` bytes; false where there is not so much memory. What was in it is lost when it grows.
+    #[must_use]
+    pub fn reserve(&mut self, bytes: usize) -> bool {
         if self.memory.bytes().len() < bytes {
             self.memory = AlignedBytes::zeroed(0);
-            self.memory = AlignedBytes::zeroed(bytes);
+            match AlignedBytes::try_zeroed(bytes) {
+                Some(memory) => self.memory = memory,
+                None => return false,
+            }
         }
+        true
     }
 
     /// Bytes held.
@@ -107,22 +112,38 @@ impl StateBuffer {
 
     /// Bytes of one row: everything inside the growing axis.
     fn row(&self) -> usize {
-        self.shape.iter().skip(self.axis + 1).product::<usize>() * self.size
+        self.shape.iter().skip(self.axis.saturating_add(1)).fold(self.size, |n, d| n.saturating_mul(*d))
     }
 
     /// Number of independent runs of rows: everything outside the growing axis.
     fn outer(&self) -> usize {
-        self.shape.iter().take(self.axis).product()
+        self.shape.iter().take(self.axis).fold(1, |n, d| n.saturating_mul(*d))
     }
 
-    /// Makes room for `capacity` rows, at least doubling, so that appending costs no copy on average.
-    pub fn reserve(&mut self, capacity: usize) {
+    /// The capacity after [`StateBuffer::reserve`].
+    fn grown(&self, capacity: usize) -> usize {
         if capacity <= self.capacity {
-            return;
+            return self.capacity;
         }
-        let capacity = capacity.max(self.capacity.saturating_mul(2)).max(32);
+        capacity.max(self.capacity.saturating_mul(2)).max(32)
+    }
+
+    /// Bytes held after [`StateBuffer::reserve`].
+    pub fn bytes_for(&self, capacity: usize) -> usize {
+        self.row().saturating_mul(self.grown(capacity)).saturating_mul(self.outer())
+    }
+
+    /// Makes room for `capacity` rows, at least doubling, so that appending costs no copy on average. False where
+    /// there is not so much memory.
+    #[must_use]
+    pub fn reserve(&mut self, capacity: usize) -> bool {
+        if capacity <= self.capacity {
+            return true;
+        }
+        let bytes = self.bytes_for(capacity);
+        let capacity = self.grown(capacity);
         let (row, outer, len) = (self.row(), self.outer(), self.len());
-        let mut memory = AlignedBytes::zeroed(row.saturating_mul(capacity).saturating_mul(outer));
+        let Some(mut memory) = AlignedBytes::try_zeroed(bytes) else { return false };
         for o in 0..outer {
             let from = self.memory.bytes().get(o * self.capacity * row..(o * self.capacity + len) * row);
             let to = memory.bytes_mut().get_mut(o * capacity * row..(o * capacity + len) * row);
@@ -132,6 +153,7 @@ impl StateBuffer {
         }
         self.memory = memory;
         self.capacity = capacity;
+        true
     }
 
     /// Writes `count` rows behind those that are there, for every outer run; `new` holds them contiguously.
@@ -190,7 +212,9 @@ mod tests {
     #[test]
     fn borrows_refuse_overlap_and_overrun() {
         let mut a = Arena::new();
-        a.reserve(256);
+        assert!(a.reserve(256));
+        assert!(!a.reserve(isize::MAX as usize), "more than there is");
+        assert!(a.reserve(256));
         assert!(a.borrow(&[0..64], &[64..128, 128..256]).is_some());
         assert!(a.borrow(&[0..65], &[64..128]).is_none());
         assert!(a.borrow(&[], &[64..128, 100..130]).is_none());
@@ -203,7 +227,8 @@ mod tests {
         // [batch 2, rows, 2 bytes]
         let mut s = StateBuffer::empty(vec![2, 0, 2], 1, 1);
         for step in 0..70u8 {
-            s.reserve(s.len() + 1);
+            let rows = s.len() + 1;
+            assert!(s.reserve(rows));
             assert!(s.append(&[step, 0, step, 1], 1));
             s.shape[1] += 1;
         }

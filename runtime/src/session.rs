@@ -136,7 +136,9 @@ impl Session {
         if let Some(limit) = self.memory_limit.filter(|l| needed > *l) {
             return Err(RuntimeError::MemoryLimit { entry: graph.name.clone(), needed, limit });
         }
-        self.arena.reserve(instance.arena_bytes);
+        if !self.arena.reserve(instance.arena_bytes) {
+            return Err(sizes(PlanError::TooLarge(format!("an arena of {} bytes", instance.arena_bytes))));
+        }
         if let Some(p) = &mut self.profile {
             p.clear();
         }
@@ -225,8 +227,7 @@ impl Session {
                 let mut buffer = StateBuffer::empty(shape, decl.axis, ty.dtype.size());
                 if let Some(t) = start {
                     let rows = t.shape().get(decl.axis).copied().unwrap_or(0);
-                    buffer.reserve(rows);
-                    if !buffer.append(t.bytes(), rows) {
+                    if !buffer.reserve(rows) || !buffer.append(t.bytes(), rows) {
                         return Err(state_error());
                     }
                     buffer.shape = t.shape().to_vec();
@@ -240,7 +241,14 @@ impl Session {
             if buffer.shape != before {
                 return Err(state_error());
             }
-            buffer.reserve(after.get(decl.axis).copied().unwrap_or(0));
+            let rows = after.get(decl.axis).copied().unwrap_or(0);
+            let needed = buffer.bytes_for(rows);
+            if let Some(limit) = self.memory_limit.filter(|l| needed > *l) {
+                return Err(RuntimeError::MemoryLimit { entry: graph.name.clone(), needed, limit });
+            }
+            if !buffer.reserve(rows) {
+                return Err(sizes(PlanError::TooLarge(format!("state `{}` of {needed} bytes", decl.output))));
+            }
         }
         Ok(())
     }

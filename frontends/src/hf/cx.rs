@@ -242,23 +242,31 @@ impl<'a, 'm> Cx<'a, 'm> {
         Ok(self.b.named_weight(name, make()?)?)
     }
 
+    /// Refuses a given input that the class does not know. To be asked before what a builder says of the inputs that
+    /// it misses: the wrong name is the reason.
+    pub(super) fn check_inputs(&self, known: &[&str]) -> Built<()> {
+        for spec in &self.call.inputs {
+            let named = |known: &&str| known.split('.').next() == spec.name.split('.').next();
+            if !self.taken.contains(&spec.name) && !known.iter().any(named) {
+                return Err(RequestError::UnknownInput {
+                    class: self.call.class.clone(),
+                    name: spec.name.clone(),
+                    known: known.iter().map(ToString::to_string).collect(),
+                }
+                .into());
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the graph: outputs as selected, every given input used. Gives the dimensions that it has.
-    pub(super) fn finish(mut self, known_inputs: &[&str]) -> Built<BTreeSet<String>> {
+    pub(super) fn finish(mut self) -> Built<BTreeSet<String>> {
         for spec in &self.call.inputs {
             if self.taken.contains(&spec.name) {
                 continue;
             }
-            let named = |known: &&str| known.split('.').next() == spec.name.split('.').next();
-            if known_inputs.iter().any(named) {
-                let message = format!("input `{}` has no use beside the other inputs given", spec.name);
-                return Err(self.signature_error(message));
-            }
-            return Err(RequestError::UnknownInput {
-                class: self.call.class.clone(),
-                name: spec.name.clone(),
-                known: known_inputs.iter().map(ToString::to_string).collect(),
-            }
-            .into());
+            let message = format!("input `{}` has no use beside the other inputs given", spec.name);
+            return Err(self.signature_error(message));
         }
         for wanted in self.call.select.iter().flatten() {
             if !self.candidates.iter().any(|c| selects(wanted, &c.name)) {

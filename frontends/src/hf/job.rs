@@ -88,8 +88,10 @@ impl<'j> Job<'j> {
         };
         let mut graph = Graph::new(name);
         let mut cx = Cx::new(GraphBuilder::new(&mut graph, &mut self.module.weights), &call);
-        f(&mut cx, &self.weights)?;
-        self.dims.extend(cx.finish(known)?);
+        let built = f(&mut cx, &self.weights);
+        cx.check_inputs(known)?;
+        built?;
+        self.dims.extend(cx.finish()?);
         // Candidates that nobody selected leave dead nodes.
         let graph = graph.compacted().map_err(|e| RequestError::Signature {
             class: self.class.name.to_string(),

@@ -16,7 +16,7 @@
 mod read;
 mod write;
 
-pub use read::{Loaded, load};
+pub use read::{Bytes, Loaded, load, load_bytes};
 pub use write::{Packed, write};
 
 use serde::{Deserialize, Serialize};

@@ -25,9 +25,12 @@ pub struct Loaded {
     pub weight_bytes: u64,
 }
 
+/// The bytes of an artifact: mapped, or in memory.
+pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
 struct Reader<'p> {
     path: &'p Path,
-    map: Arc<Mmap>,
+    owner: Bytes,
 }
 
 type Result<T> = std::result::Result<T, ArtifactError>;
@@ -37,20 +40,24 @@ impl Reader<'_> {
         ArtifactError::Malformed { path: self.path.to_path_buf(), what: what.to_owned(), at, why: why.into() }
     }
 
+    fn bytes(&self) -> &[u8] {
+        (*self.owner).as_ref()
+    }
+
     fn u64_at(&self, at: usize) -> u64 {
-        let bytes = at.checked_add(8).and_then(|end| self.map.get(at..end));
+        let bytes = at.checked_add(8).and_then(|end| self.bytes().get(at..end));
         bytes.and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
     }
 
     fn u32_at(&self, at: usize) -> u32 {
-        let bytes = at.checked_add(4).and_then(|end| self.map.get(at..end));
+        let bytes = at.checked_add(4).and_then(|end| self.bytes().get(at..end));
         bytes.and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
     }
 
     /// Checks magic, version, length and the checksum of header and table; gives the sections' ranges.
     fn sections(&self) -> Result<Vec<Range<usize>>> {
         let path = || self.path.to_path_buf();
-        let map: &[u8] = &self.map;
+        let map = self.bytes();
         if !map.starts_with(&MAGIC) {
             let found: Vec<String> = map.iter().take(8).map(|b| format!("{b:02x}")).collect();
             let found = if found.is_empty() { "nothing".into() } else { found.join(" ") };
@@ -116,9 +123,29 @@ impl Reader<'_> {
             .collect()
     }
 
+    /// Checks that sections do not overlap and that what lies between them is zero, as it was written: with the
+    /// checksums, no byte of the file goes unchecked.
+    fn check_gaps(&self, sections: &[Range<usize>]) -> Result<()> {
+        let mut sorted: Vec<&Range<usize>> = sections.iter().collect();
+        sorted.sort_by_key(|r| (r.start, r.end));
+        let mut at = HEADER + ENTRY * SECTIONS.len();
+        let end = self.bytes().len();
+        for (start, next) in sorted.iter().map(|r| (r.start, r.end)).chain([(end, end)]) {
+            let gap = self
+                .bytes()
+                .get(at..start)
+                .ok_or_else(|| self.malformed("the section table", start as u64, "sections overlap"))?;
+            if let Some(i) = gap.iter().position(|&b| b != 0) {
+                return Err(self.malformed("the padding", (at + i) as u64, "a byte that is not zero"));
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
     /// Checks every chunk of weights, in parallel.
     fn check_weights(&self, weights: &Range<usize>, chunks: &[u8]) -> Result<()> {
-        let body = self.map.get(weights.clone()).unwrap_or(&[]);
+        let body = self.bytes().get(weights.clone()).unwrap_or(&[]);
         let sums: Vec<u64> =
             chunks.chunks_exact(8).filter_map(|b| b.try_into().ok()).map(u64::from_le_bytes).collect();
         if sums.len() != body.len().div_ceil(CHUNK) || chunks.len() != sums.len() * 8 {
@@ -152,22 +179,16 @@ impl Reader<'_> {
         if start.checked_add(len).is_none_or(|end| end > section.end) {
             return Err(outside());
         }
-        Storage::shared(Arc::new(Shared(self.map.clone())), start, len).ok_or_else(outside)
-    }
-}
-
-struct Shared(Arc<Mmap>);
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
+        Storage::shared(self.owner.clone(), start, len).ok_or_else(outside)
     }
 }
 
 fn map_file(path: &Path) -> std::io::Result<Mmap> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // Asked before opening: opening a FIFO would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("not a regular file"));
     }
+    let file = File::open(path)?;
     // SAFETY: mapped read-only. As with every mapped file, another process that truncates it while it is in use
     // can make reads fail; artifacts are replaced by rename, never rewritten in place.
     unsafe { Mmap::map(&file) }
@@ -176,12 +197,18 @@ fn map_file(path: &Path) -> std::io::Result<Mmap> {
 /// Loads an artifact onto an engine. Every byte is verified before the model is returned.
 pub fn load(engine: &Engine, path: &Path) -> std::result::Result<Loaded, RuntimeError> {
     let map = map_file(path).map_err(|source| ArtifactError::Io { path: path.to_path_buf(), source })?;
-    let reader = Reader { path, map: Arc::new(map) };
+    load_bytes(engine, path, Arc::new(map))
+}
+
+/// Loads an artifact that is in memory already, aligned to 64 bytes; `path` is its name in errors.
+pub fn load_bytes(engine: &Engine, path: &Path, owner: Bytes) -> std::result::Result<Loaded, RuntimeError> {
+    let reader = Reader { path, owner };
     let sections = reader.sections()?;
     let [meta_at, graphs_at, index_at, assets_at, chunks_at, weights_at] = sections.as_slice() else {
         return Err(reader.malformed("the section table", HEADER as u64, "six sections expected").into());
     };
-    let bytes = |r: &Range<usize>| reader.map.get(r.clone()).unwrap_or(&[]);
+    reader.check_gaps(&sections)?;
+    let bytes = |r: &Range<usize>| reader.bytes().get(r.clone()).unwrap_or(&[]);
     engine.pool().install(|| reader.check_weights(weights_at, bytes(chunks_at)))?;
 
     let json = |what: &str, at: &Range<usize>, e: serde_json::Error| {

@@ -305,7 +305,14 @@ impl GenerationConfig {
     /// [`GenerateError::Unreadable`] names the option that has the wrong type; the settings are unchanged then.
     pub fn update(&mut self, options: &Map<String, Value>) -> Result<(), GenerateError> {
         let mut merged = self.clone();
+        // What is no setting is only kept: a file may hold any amount of it.
+        let mut extra = std::mem::take(&mut merged.extra);
+        let known = GenerationConfig::default().to_map();
         for (key, value) in options {
+            if !known.contains_key(key) {
+                extra.insert(key.clone(), value.clone());
+                continue;
+            }
             let mut map = merged.to_map();
             match value {
                 // Without a limit: for top_k the default is one, for all other settings it is none.
@@ -320,6 +327,8 @@ impl GenerationConfig {
                     reason: error.to_string(),
                 })?;
         }
+        extra.retain(|_, value| !value.is_null());
+        merged.extra = extra;
         *self = merged;
         Ok(())
     }

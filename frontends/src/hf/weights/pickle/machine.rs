@@ -9,6 +9,11 @@ use std::collections::HashMap;
 
 type Step<T = ()> = Result<T, PickleError>;
 
+/// Most arguments of a listed function, and most axes of a tensor.
+const MAX_ARGUMENTS: usize = 64;
+/// Longest name of a storage in bytes.
+const MAX_KEY: usize = 1024;
+
 /// Reads one pickle of `data` from `start`, adding to `arena`. Gives its value and the position after it.
 /// An error comes with the byte offset of the opcode that failed.
 pub fn parse(data: &[u8], start: usize, arena: &mut Arena) -> Result<(Value, usize), (usize, PickleError)> {
@@ -19,6 +24,7 @@ pub fn parse(data: &[u8], start: usize, arena: &mut Arena) -> Result<(Value, usi
         marks: Vec::new(),
         memo: HashMap::new(),
         opcode_at: start,
+        copies_left: data.len(),
     };
     loop {
         machine.opcode_at = machine.reader.position();
@@ -37,6 +43,8 @@ struct Machine<'a, 'b> {
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     opcode_at: usize,
+    /// Items that dicts made of lists may still copy: as many as the input has bytes. More is no state dict.
+    copies_left: usize,
 }
 
 impl Machine<'_, '_> {
@@ -294,9 +302,14 @@ impl Machine<'_, '_> {
         let args = self.pop()?;
         let callee = self.pop()?;
         let args = match args {
-            Value::Tuple(i) => self.arena.tuples.get(i).cloned().unwrap_or_default(),
+            Value::Tuple(i) => self.arena.tuples.get(i).map(Vec::as_slice).unwrap_or_default(),
             _ => return Err(PickleError::Operand { expected: "a tuple of arguments" }),
         };
+        // Copied for each call, so they must be few: a tuple may be called with any number of times.
+        if args.len() > MAX_ARGUMENTS {
+            return Err(PickleError::Operand { expected: "the few arguments of a listed function" });
+        }
+        let args = args.to_vec();
         let Value::Import(import) = callee else {
             return Err(PickleError::Operand { expected: "an import to call" });
         };
@@ -325,6 +338,7 @@ impl Machine<'_, '_> {
             [] => Vec::new(),
             [list] => {
                 let items = self.arena.items(*list).ok_or_else(bad)?;
+                self.copies_left = self.copies_left.checked_sub(items.len()).ok_or_else(bad)?;
                 let pair = |item: &Value| match self.arena.items(*item) {
                     Some([key, value]) => Ok((*key, *value)),
                     _ => Err(bad()),
@@ -342,7 +356,7 @@ impl Machine<'_, '_> {
             return Err(bad());
         };
         let numbers = |value: &Value| -> Step<Vec<u64>> {
-            let items = self.arena.items(*value).ok_or_else(bad)?;
+            let items = self.arena.items(*value).filter(|i| i.len() <= MAX_ARGUMENTS).ok_or_else(bad)?;
             items
                 .iter()
                 .map(|v| match v {
@@ -387,7 +401,8 @@ impl Machine<'_, '_> {
         else {
             return Err(bad());
         };
-        if self.reader.text(*kind)? != "storage" || !matches!(view, [] | [Value::None]) {
+        let short = key.end.saturating_sub(key.start) <= MAX_KEY;
+        if self.reader.text(*kind)? != "storage" || !short || !matches!(view, [] | [Value::None]) {
             return Err(bad());
         }
         let storage = StorageRef {

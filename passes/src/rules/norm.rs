@@ -7,8 +7,8 @@ use crate::view::View;
 use frit_ir::op::{
     Attr, InstanceNormalization, LayerNormalization, Op, RMSNormalization, SkipLayerNormalization,
 };
-use frit_ir::types::{resolve_axis, same_shape};
-use frit_ir::{Dim, ValueId};
+use frit_ir::types::{product, resolve_axis, same_shape};
+use frit_ir::{BuildError, Dim, GraphBuilder, ValueId};
 
 /// The table.
 pub const RULES: &[Rule] = &[
@@ -23,6 +23,8 @@ pub const RULES: &[Rule] = &[
         &[
             "x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001; scale: const f32[6]",
             "x: f32[2, 3, 6]; axes = [1, 2]; epsilon = 0.00001; scale: const f32[3, 6]",
+            "x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001; scale: const f32[1, 1, 6]",
+            "x: f32[2, 3, 6]; axes = [1, 2]; epsilon = 0.00001; scale: const f32[6]",
         ],
     ),
     Rule::built(
@@ -33,13 +35,15 @@ pub const RULES: &[Rule] = &[
         instance_norm,
         &["x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001; scale: const f32[3, 1]; bias: const f32[3, 1]"],
     ),
-    Rule::new(
+    Rule::built(
         "layer_norm_bias",
         "Add(LayerNormalization(?x, ?scale)@n, ?bias)",
-        "LayerNormalization{*n}(?x, ?scale, ?bias)",
-        &["x: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001"],
-    )
-    .when(bias_like_scale),
+        layer_norm_bias,
+        &[
+            "x: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[6]; n.axis = -1; n.epsilon = 0.00001",
+            "x: f32[2, 3, 6]; scale: const f32[6]; bias: const f32[1, 1, 6]; n.axis = -1; n.epsilon = 0.00001",
+        ],
+    ),
     Rule::built(
         "rms_norm",
         "MS = Add(ReduceMean{axes=?axes, keepdims=true}(Mul(?x, ?x)), ?epsilon:scalar);
@@ -78,6 +82,21 @@ pub const SKIP: &[Rule] = &[Rule::built(
     ],
 )];
 
+/// A scale or bias with exactly the extents normalised, the form that kernels take.
+fn affine(b: &mut GraphBuilder<'_>, v: ValueId, x: ValueId, axis: i64) -> Result<ValueId, BuildError> {
+    let shape = b.shape(x)?;
+    let from = resolve_axis(axis, shape.len()).unwrap_or(0);
+    let tail = shape.get(from..).unwrap_or(&[]);
+    let own = b.shape(v)?;
+    if same_shape(&own, tail) {
+        return Ok(v);
+    }
+    if own.len() > tail.len() && product(&own)?.same(&product(tail)?) {
+        return b.reshape(v, tail);
+    }
+    b.expand(v, tail)
+}
+
 /// The first of the axes normalised, when they are the last ones.
 fn first_axis(view: View<'_>, x: ValueId, m: &Found<'_, '_>) -> Result<i64, Refusal> {
     let rank = view.rank(x);
@@ -101,7 +120,10 @@ fn layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal>
     let view = View { graph: e.graph(), weights: e.weights() };
     let (x, scale) = (m.value("x")?, m.value("scale")?);
     let op = LayerNormalization { axis: first_axis(view, x, m)?, epsilon: epsilon(view, m)? };
-    e.build(m.label, |b| Ok(b.op(op, &[x, scale])?))
+    e.build(m.label, |b| {
+        let scale = affine(b, scale, x, op.axis)?;
+        Ok(b.op(op, &[x, scale])?)
+    })
 }
 
 fn unscaled_layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
@@ -110,7 +132,8 @@ fn unscaled_layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId,
     let op = LayerNormalization { axis: first_axis(view, x, m)?, epsilon: epsilon(view, m)? };
     e.build(m.label, |b| {
         let one = b.scalar_like(x, 1.0)?;
-        Ok(b.op(op, &[x, one])?)
+        let scale = affine(b, one, x, op.axis)?;
+        Ok(b.op(op, &[x, scale])?)
     })
 }
 
@@ -125,7 +148,10 @@ fn rms_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
     let view = View { graph: e.graph(), weights: e.weights() };
     let (x, scale) = (m.value("x")?, m.value("scale")?);
     let op = RMSNormalization { axis: first_axis(view, x, m)?, epsilon: epsilon(view, m)? };
-    e.build(m.label, |b| Ok(b.op(op, &[x, scale])?))
+    e.build(m.label, |b| {
+        let scale = affine(b, scale, x, op.axis)?;
+        Ok(b.op(op, &[x, scale])?)
+    })
 }
 
 /// The channels of a scale of x [N, C, spatial..] that varies along C alone.
@@ -175,10 +201,17 @@ fn instance_norm_affine(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId
     })
 }
 
-fn bias_like_scale(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
+fn layer_norm_bias(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, scale, bias) = (m.value("x")?, m.value("scale")?, m.value("bias")?);
     // A residual of x's shape is no bias.
-    let (x, bias) = (view.shape(m.value("x")?), view.shape(m.value("bias")?));
-    require(bias.len() < x.len() || !same_shape(bias, x), "the sum is of two activations")
+    let residual = view.rank(bias) == view.rank(x) && same_shape(view.shape(bias), view.shape(x));
+    require(!residual, "the sum is of two activations")?;
+    let norm = m.op(view, "n", |o| if let Op::LayerNormalization(n) = o { Some(n) } else { None })?;
+    e.build(m.label, |b| {
+        let bias = affine(b, bias, x, norm.axis)?;
+        Ok(b.op(norm, &[x, scale, bias])?)
+    })
 }
 
 fn skip_layer_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {

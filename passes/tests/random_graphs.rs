@@ -232,7 +232,7 @@ fn random_module(seed: u64) -> Module {
     let b = GraphBuilder::new(&mut graph, &mut module.weights);
     let mut maker = Maker { b, random: Stream::new(seed), values: vec![] };
     // Half of the graphs have a symbol for a dimension.
-    let n = if seed % 2 == 0 { Dim::symbol("n") } else { Dim::from(EXTENT) };
+    let n = if seed.is_multiple_of(2) { Dim::symbol("n") } else { Dim::from(EXTENT) };
     for (name, shape) in [
         ("x", vec![n.clone(), Dim::from(3usize), Dim::from(4usize)]),
         ("y", vec![n, Dim::from(3usize), Dim::from(4usize)]),

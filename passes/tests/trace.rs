@@ -121,3 +121,19 @@ fn a_stage_that_does_not_settle_is_reported() {
     let (_, report) = traced(&gelu("1.4142135381698608", "Add", ""), &options);
     assert!(report.stages.iter().any(|s| !s.settled));
 }
+
+#[test]
+fn long_products_of_constants_stay() {
+    let source = "module {
+        weight @a: f32[2, 2] = [1, 2, 3, 4]
+        graph forward() {
+          %b = MatMul(@a, @a)
+          return b = %b
+        }
+      }";
+    let nodes = |work| {
+        let budget = Budget { work, ..Budget::default() };
+        traced(source, &Options { budget, ..Options::default() }).0.graphs[0].node_count()
+    };
+    assert_eq!((nodes(8), nodes(7)), (0, 1));
+}

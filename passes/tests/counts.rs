@@ -177,6 +177,17 @@ fn vision_encoder_decoder() {
     }
     // One new token is one row: its heads are split and merged without moving anything.
     assert_eq!(counts_of(&module, "decoder_step").2, 0);
+    // Weights that passes join are joined once for all graphs.
+    let weights = |entry: &str| -> Vec<_> {
+        module.graph(entry).unwrap().weights().into_iter().map(|(w, _)| w).collect()
+    };
+    let forward = weights("forward");
+    let own: Vec<_> = weights("encoder").into_iter().filter(|w| !forward.contains(w)).collect();
+    assert!(
+        own.is_empty(),
+        "{:?}",
+        own.iter().map(|w| &module.weights.get(*w).unwrap().name).collect::<Vec<_>>()
+    );
     // Caches stay what a session appends to.
     let step = module.graph("decoder_step").unwrap();
     assert_eq!(step.states.len(), 24);

@@ -27,14 +27,15 @@ pub fn parallel_for(n_tasks: usize, cost_ns: u64, f: impl Fn(usize) + Sync) {
         return;
     }
     let shares: Vec<Share> = (0..workers).map(|w| Share::new(split(n_tasks, workers, w))).collect();
-    run_workers(0..workers, &|worker| {
+    let body = |worker: usize| {
         for turn in 0..workers {
             let share = &shares[(worker + turn) % workers];
             while let Some(task) = share.take() {
                 f(task);
             }
         }
-    });
+    };
+    run_workers(0..workers, &body);
 }
 
 /// Cuts `0..len` into ranges of `grain` elements (the last may be shorter) and runs `f` on each, as
@@ -163,6 +164,53 @@ mod tests {
             });
         });
         assert_eq!(total.load(Ordering::Relaxed), 5 * 21);
+    }
+
+    #[test]
+    fn many_loops_from_many_threads_at_once() {
+        let pool = pool(3);
+        let total = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    pool.install(|| {
+                        for round in 0..500 {
+                            let sum = AtomicUsize::new(0);
+                            parallel_for(1 + round % 9, 1_000_000, |task| {
+                                sum.fetch_add(task + 1, Ordering::Relaxed);
+                            });
+                            let n = 1 + round % 9;
+                            assert_eq!(sum.load(Ordering::Relaxed), n * (n + 1) / 2);
+                            total.fetch_add(1, Ordering::Relaxed);
+                        }
+                    });
+                });
+            }
+        });
+        assert_eq!(total.load(Ordering::Relaxed), 4 * 500);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_leaves_the_pool_usable() {
+        let pool = pool(2);
+        for bad in 0..8 {
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                pool.install(|| {
+                    parallel_for(8, 1_000_000, |task| {
+                        std::thread::sleep(std::time::Duration::from_micros(50));
+                        assert!(task != bad, "task {bad}");
+                    });
+                });
+            }));
+            assert!(caught.is_err());
+            let sum = AtomicUsize::new(0);
+            pool.install(|| {
+                parallel_for(8, 1_000_000, |task| {
+                    sum.fetch_add(task, Ordering::Relaxed);
+                })
+            });
+            assert_eq!(sum.load(Ordering::Relaxed), 28);
+        }
     }
 
     #[test]

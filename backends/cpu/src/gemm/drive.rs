@@ -21,6 +21,8 @@ const NEAR_LEFT: usize = 128 * 1024;
 const MANY_ROWS: usize = 1024;
 /// Floating-point operations a nanosecond that costs are reckoned with.
 const FLOP_PER_NS: u64 = 60;
+/// Bytes of B a nanosecond, likewise.
+const BYTES_PER_NS: u64 = 20;
 
 /// The longest K block for this level: a panel of it, and of A as much, fit the nearer caches.
 pub(crate) fn k_block(level: Level) -> usize {
@@ -171,17 +173,19 @@ impl Cut {
         let group_rows = row_count.div_ceil(tile_groups);
         let at_once = product.panels_at_once(group_rows);
         let flops = 2 * (row_count as u64) * (product.k.max(8) as u64) * (product.n as u64);
+        // With few rows it is the reading of B that takes the time.
+        let cost_ns = (flops / FLOP_PER_NS).max((4 * product.k * product.n) as u64 / BYTES_PER_NS);
         // Several blocks a thread, so that a thread that was held up can be helped, but none of a few
         // microseconds only.
         let wanted = if threads() > 1 {
-            let worthwhile = (flops / (FLOP_PER_NS * 30_000)).max(1) as usize;
+            let worthwhile = (cost_ns / 30_000).max(1) as usize;
             (threads() * 6).div_ceil(batches * tile_groups).min(worthwhile)
         } else {
             1
         };
         let panel_groups = panels.div_ceil(at_once).max(wanted).min(panels).max(1);
         let blocks = (tile_groups * panel_groups) as u64;
-        Cut { tiles: rows.count(), tile_groups, panels, panel_groups, cost_ns: flops / FLOP_PER_NS / blocks }
+        Cut { tiles: rows.count(), tile_groups, panels, panel_groups, cost_ns: cost_ns / blocks }
     }
 
     /// Number of blocks.

@@ -31,7 +31,7 @@ impl BackendKind {
 
     fn backend(self) -> Arc<dyn Backend> {
         match self {
-            BackendKind::Cpu => Arc::new(ReferenceBackend),
+            BackendKind::Cpu => Arc::new(frit_cpu::CpuBackend),
             BackendKind::Reference => Arc::new(ReferenceBackend),
         }
     }

@@ -58,10 +58,14 @@ impl Stepper {
         if model.entries().any(|e| e == ENCODER) {
             let mut encoder = model.session(ENCODER)?;
             let wanted: Vec<String> = encoder.graph().inputs.iter().map(|i| i.name.clone()).collect();
-            let needed = encoder.graph().inputs.iter().any(|i| i.default.is_none() && given.contains_key(&i.name));
-            let known = prefill.graph().inputs.iter().filter(|i| i.default.is_none()).all(|i| {
-                given.contains_key(&i.name) || TOKENS.contains(&i.name.as_str())
-            });
+            let needed =
+                encoder.graph().inputs.iter().any(|i| i.default.is_none() && given.contains_key(&i.name));
+            let known = prefill
+                .graph()
+                .inputs
+                .iter()
+                .filter(|i| i.default.is_none())
+                .all(|i| given.contains_key(&i.name) || TOKENS.contains(&i.name.as_str()));
             if needed || !known {
                 let feed: Vec<(&str, &Tensor)> =
                     inputs.iter().filter(|(n, _)| wanted.contains(n)).map(|(n, t)| (n.as_str(), t)).collect();
@@ -194,7 +198,10 @@ impl Stepper {
         for input in &graph.inputs {
             let name = &input.name;
             let state_output = graph.states.iter().find(|s| s.input == *name).map(|s| s.output.as_str());
-            let source = [Some(name.as_str()), state_output].into_iter().flatten().find(|n| out.names().any(|o| o == *n));
+            let source = [Some(name.as_str()), state_output]
+                .into_iter()
+                .flatten()
+                .find(|n| out.names().any(|o| o == *n));
             if let Some(source) = source {
                 self.kept.insert(name.clone(), out.tensor(source)?);
             } else if let Some(t) = self.given.get(name) {
@@ -204,7 +211,13 @@ impl Stepper {
         Ok(())
     }
 
-    fn next(&mut self, tokens: &[i64], rows: usize, parents: Option<&[usize]>, logits: &mut [f32]) -> Result<(), RuntimeError> {
+    fn next(
+        &mut self,
+        tokens: &[i64],
+        rows: usize,
+        parents: Option<&[usize]>,
+        logits: &mut [f32],
+    ) -> Result<(), RuntimeError> {
         if let (Some(parents), Some(mask)) = (parents, &mut self.mask) {
             *mask = parents.iter().filter_map(|&p| mask.get(p).cloned()).collect();
         }
@@ -247,7 +260,9 @@ impl Stepper {
 /// Rows of a tensor in another order. Rows of one item share what does not depend on their tokens.
 fn reorder(tensor: &Tensor, parents: &[usize]) -> Result<Tensor, RuntimeError> {
     let shape = tensor.shape();
-    let Some(&rows) = shape.first().filter(|&&r| r == parents.len() && r != 0) else { return Ok(tensor.clone()) };
+    let Some(&rows) = shape.first().filter(|&&r| r == parents.len() && r != 0) else {
+        return Ok(tensor.clone());
+    };
     if parents.iter().enumerate().all(|(i, &p)| i == p) {
         return Ok(tensor.clone());
     }

@@ -158,7 +158,7 @@ fn sessions_run_side_by_side_on_one_model() {
 
 #[test]
 fn one_session_serves_other_sizes_at_every_call() {
-    let (module, ..) = build("bert_model", &a_call("bert_model"));
+    let (module, ..) = build("bert_model", "padded");
     let model = engine(BackendKind::Cpu).model(module).unwrap();
     let entry = model.entries().next().unwrap().to_owned();
     let mut session = model.session(&entry).unwrap();

@@ -1,14 +1,16 @@
 //! Elementwise kernels under NumPy broadcasting: the functions by name. How they are computed is in
-//! `chain` (f32 and bool, fused, vectorised), `wide` (the other dtypes) and `cast`.
+//! `chain` (f32 and bool, fused, vectorised), `wide` (the other dtypes), `rotary` and `cast`.
 
 mod broadcast;
 pub mod cast;
 pub mod chain;
 mod functions;
+mod rotary;
 pub mod wide;
 
 pub use broadcast::Pattern;
 pub use chain::{Chain, ChainError, ChainInput, ChainOutput, Data, Step};
+pub use rotary::rotary;
 pub use wide::{binary, select, unary};
 
 /// Functions of one operand. Truth values are 0 and 1.

@@ -54,7 +54,8 @@ fn a_chain_of_every_kind_of_operand() {
 #[test]
 fn an_input_in_place_may_be_read_by_every_step() {
     let x: Vec<f32> = (0..1000).map(|i| i as f32 / 100.0).collect();
-    let steps = vec![Step::Unary(Unary::Neg, 0), Step::Binary(Binary::Mul, 1, 0), Step::Binary(Binary::Add, 2, 0)];
+    let steps =
+        vec![Step::Unary(Unary::Neg, 0), Step::Binary(Binary::Mul, 1, 0), Step::Binary(Binary::Add, 2, 0)];
     let chain = Chain::new(1, vec![], steps).unwrap();
     for isa in Isa::available() {
         let mut out = x.clone();

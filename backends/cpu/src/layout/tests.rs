@@ -73,7 +73,8 @@ fn large_transpositions_on_every_thread() {
             let mut y = vec![0f32; x.len()];
             let shape = [columns, rows];
             let to = Placement::dense(&shape);
-            copy(isa, 4, &shape, bytemuck::cast_slice(&x), &from, bytemuck::cast_slice_mut(&mut y), &to).unwrap();
+            copy(isa, 4, &shape, bytemuck::cast_slice(&x), &from, bytemuck::cast_slice_mut(&mut y), &to)
+                .unwrap();
             y
         },
         |_, y| assert!(y.iter().enumerate().all(|(i, &v)| v == x[i % rows * columns + i / rows])),

@@ -22,7 +22,9 @@ fn sums_over_any_axes() {
         let kept: Vec<usize> = shape.iter().zip(&mask).filter(|(_, m)| !**m).map(|(d, _)| *d).collect();
         let results: usize = kept.iter().product();
         let count = (n / results) as f64;
-        for f in [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Min, Reduction::L1, Reduction::L2] {
+        for f in
+            [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Min, Reduction::L1, Reduction::L2]
+        {
             let mut want = vec![
                 match f {
                     Reduction::Max => f64::NEG_INFINITY,

@@ -1,7 +1,7 @@
 //! The Attention op: operands of rank 3 or 4, with strides, and masks of numbers or truth values.
 
 use super::Cx;
-use super::simple::{Fail, Operands, Result};
+use super::simple::{Fail, Operands, Result, floats};
 use crate::attention::{self as kernels, Bias, Causal, Extents, Strides};
 use crate::isa::Isa;
 use crate::layout::{self, Placement};
@@ -94,8 +94,7 @@ impl AttentionKernel {
         let workspace = &mut *run.workspace;
         let bias = match &mask {
             Some(m) if m.dtype == DType::Bool => {
-                let space: &mut [f32] = bytemuck::try_cast_slice_mut(workspace)
-                    .map_err(|e| Fail::Contract(format!("the workspace is not of f32: {e}")))?;
+                let space = floats(workspace)?;
                 let Some(space) = space.get_mut(..m.bytes.len()) else {
                     return Err(Fail::Contract("the workspace is too small".to_owned()));
                 };

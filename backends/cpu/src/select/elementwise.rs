@@ -246,3 +246,20 @@ pub(super) fn swish(cx: &Cx<'_>, op: &op::Swish) -> Selected {
     ];
     chain(cx, "Swish", Chain::new(1, vec![op.alpha as f32], steps).ok()?, &[0])
 }
+
+pub(super) fn rotary(cx: &Cx<'_>, op: &op::RotaryEmbedding) -> Selected {
+    for i in 0..3 {
+        cx.f32_input(i)?;
+    }
+    let (isa, interleaved) = (cx.isa, op.interleaved);
+    kernel("RotaryEmbedding", move |run| {
+        let (x, cos, sin) = (run.source::<f32>(0)?, run.tensor(1)?, run.tensor(2)?);
+        let out = run.outputs.first_mut().ok_or_else(|| Fail::Contract("no output".to_owned()))?;
+        let shape = out.shape;
+        let (c, s) = ((cos.slice()?, cos.shape), (sin.slice()?, sin.shape));
+        Ok(ew::rotary(isa, interleaved, x, c, s, out.slice_mut()?, shape)?)
+    })
+    .in_place(vec![0])
+    .flops(3.0)
+    .done()
+}

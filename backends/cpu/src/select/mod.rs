@@ -49,6 +49,7 @@ impl Backend for CpuBackend {
             Op::Softmax(op) => norms::softmax(&cx, op.axis, false),
             Op::LogSoftmax(op) => norms::softmax(&cx, op.axis, true),
             Op::Attention(op) => attention::attention(&cx, op),
+            Op::RotaryEmbedding(op) => elementwise::rotary(&cx, op),
             Op::LayerNormalization(op) => norms::layer_norm(&cx, op),
             Op::SkipLayerNormalization(op) => norms::skip_layer_norm(&cx, op),
             Op::RMSNormalization(op) => norms::rms_norm(&cx, op),

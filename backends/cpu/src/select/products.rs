@@ -1,7 +1,7 @@
 //! MatMul and its fused form: constant right operands are packed when compiling, others go in as views.
 
 use super::Cx;
-use super::simple::{Fail, Operands, Result};
+use super::simple::{Fail, Operands, Result, floats};
 use crate::elementwise::Pattern;
 use crate::gemm::{self, Activation, Batch, Bias, Epilogue, Matrix, Packed, PackedLayout, Residual};
 use crate::isa::Isa;
@@ -176,8 +176,7 @@ impl ProductKernel {
         let (a_strides, b_strides) = (a.strides(), b.strides());
         let left = stack(a.shape, &a_strides, self.trans_a, true)?;
         let right = stack(b.shape, &b_strides, self.trans_b, false)?;
-        let mut space: &mut [f32] = bytemuck::try_cast_slice_mut(&mut *run.workspace)
-            .map_err(|e| Fail::Contract(format!("the workspace is not of f32: {e}")))?;
+        let mut space = floats(&mut *run.workspace)?;
         let bias = addend(bias, shape, right.columns, true, &mut space)?;
         let residual =
             if aliased { Addend::Output } else { addend(residual, shape, right.columns, false, &mut space)? };

@@ -144,6 +144,15 @@ impl<'a> Operands<'a> for Run<'_, 'a> {
     }
 }
 
+/// Working memory as numbers. None at all may come unaligned.
+pub(super) fn floats(workspace: &mut [u8]) -> Result<&mut [f32]> {
+    if workspace.is_empty() {
+        return Ok(&mut []);
+    }
+    bytemuck::try_cast_slice_mut(workspace)
+        .map_err(|e| Fail::Contract(format!("the workspace is not of f32: {e}")))
+}
+
 /// The product of the extents before, at and after an axis.
 pub(super) fn around(shape: &[usize], axis: usize) -> [usize; 3] {
     let outer = shape.iter().take(axis).product();

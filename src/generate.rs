@@ -67,12 +67,13 @@ pub fn generate(
     } else {
         inputs.get("input_ids").map(rows)
     };
-    if !has_encoder && !inputs.contains_key("attention_mask") {
-        if let Some(prompt) = &given {
-            let mask = frit_runtime::generation::attention_mask(&config, prompt);
-            let shape = [prompt.len(), prompt.first().map_or(0, Vec::len)];
-            inputs.insert("attention_mask".into(), Tensor::from_slice(&shape, &mask)?);
-        }
+    if !has_encoder
+        && !inputs.contains_key("attention_mask")
+        && let Some(prompt) = &given
+    {
+        let mask = frit_runtime::generation::attention_mask(&config, prompt);
+        let shape = [prompt.len(), prompt.first().map_or(0, Vec::len)];
+        inputs.insert("attention_mask".into(), Tensor::from_slice(&shape, &mask)?);
     }
     let mut stepper = Stepper::new(model, &inputs)?;
     let prompt = match (has_encoder, given) {

@@ -115,10 +115,10 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {
 
 fn load_artifact(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {
     let loaded = frit_runtime::artifact::load(&options.engine()?, path)?;
-    if let (Some(head), Some(class)) = (&options.head, loaded.model.fact("class")) {
-        if head != class {
-            return Err(Error::Usage(format!("{} is compiled as {class}, not {head}", path.display())));
-        }
+    if let (Some(head), Some(class)) = (&options.head, loaded.model.fact("class"))
+        && head != class
+    {
+        return Err(Error::Usage(format!("{} is compiled as {class}, not {head}", path.display())));
     }
     let mut assets = Assets::new();
     for (name, bytes) in &loaded.assets {

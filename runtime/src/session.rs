@@ -188,10 +188,10 @@ impl Session {
         if fresh {
             for s in &graph.states {
                 let ty = graph.inputs.iter().find(|i| i.name == s.input).and_then(|i| graph.ty(i.value));
-                if let (Some(ty), None) = (ty, given(&s.input)) {
-                    if let Some(symbol) = ty.shape.get(s.axis).and_then(|d| d.as_symbol()) {
-                        extra.set(symbol, 0);
-                    }
+                if let (Some(ty), None) = (ty, given(&s.input))
+                    && let Some(symbol) = ty.shape.get(s.axis).and_then(|d| d.as_symbol())
+                {
+                    extra.set(symbol, 0);
                 }
             }
         }

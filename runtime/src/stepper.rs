@@ -122,7 +122,7 @@ impl Stepper {
     /// A tensor of `rows` rows from one of `batch` rows: every item as often as it has beams.
     fn spread(tensor: &Tensor, rows: usize) -> Result<Tensor, RuntimeError> {
         let shape = tensor.shape();
-        let Some(&batch) = shape.first().filter(|&&b| b != rows && b != 0 && rows % b == 0) else {
+        let Some(&batch) = shape.first().filter(|&&b| b != rows && b != 0 && rows.is_multiple_of(b)) else {
             return Ok(tensor.clone());
         };
         let row = tensor.bytes().len() / batch;

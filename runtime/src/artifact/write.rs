@@ -136,7 +136,7 @@ impl<W: Write> Summed<W> {
     }
     fn align(&mut self) -> std::io::Result<()> {
         let pad = align_up(self.len) - self.len;
-        self.put(&[0u8; 64].get(..usize::try_from(pad).unwrap_or(0)).unwrap_or(&[]).to_vec())
+        self.put([0u8; 64].get(..usize::try_from(pad).unwrap_or(0)).unwrap_or(&[]))
     }
     fn finish(mut self) -> (W, Vec<u64>, u64) {
         if !self.pending.is_empty() {

@@ -206,10 +206,10 @@ impl<'g> Planner<'g> {
             let mut inputs: Vec<Option<Operand>> =
                 node.inputs.iter().map(|v| v.map(|v| Operand { slot: v.into(), packed: None })).collect();
             for p in kernel.packing() {
-                if let Some(Some(o)) = inputs.get_mut(p.input) {
-                    if let Some(w) = self.graph.weight_of(ValueId(o.slot.0)) {
-                        o.packed = Some((w, p.layout));
-                    }
+                if let Some(Some(o)) = inputs.get_mut(p.input)
+                    && let Some(w) = self.graph.weight_of(ValueId(o.slot.0))
+                {
+                    o.packed = Some((w, p.layout));
                 }
             }
             for (i, o) in inputs.iter_mut().enumerate() {

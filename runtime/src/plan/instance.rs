@@ -212,10 +212,10 @@ fn lay_out(
         let size = round_up(workspace_bytes(step, locations)).ok_or_else(too_large)?;
         blocks.push(Block { size, offset: 0, live: (i, i) });
     }
-    if let Some(last) = last.filter(|l| l.blocks.len() == blocks.len()) {
-        if last.blocks.iter().zip(&blocks).all(|(old, new)| new.size <= old.size) {
-            return Ok(last.blocks.clone());
-        }
+    if let Some(last) = last.filter(|l| l.blocks.len() == blocks.len())
+        && last.blocks.iter().zip(&blocks).all(|(old, new)| new.size <= old.size)
+    {
+        return Ok(last.blocks.clone());
     }
     // Biggest first, each at the lowest gap among those alive at the same time.
     let mut order: Vec<usize> =

@@ -128,10 +128,10 @@ impl Program {
     pub fn packings(&self) -> Vec<(WeightId, String)> {
         let mut all = Vec::new();
         for operand in self.steps.iter().flat_map(|s| s.inputs.iter().flatten()) {
-            if let Some(p) = &operand.packed {
-                if !all.contains(p) {
-                    all.push(p.clone());
-                }
+            if let Some(p) = &operand.packed
+                && !all.contains(p)
+            {
+                all.push(p.clone());
             }
         }
         all

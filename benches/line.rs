@@ -25,12 +25,12 @@ fn line(c: &mut Criterion) {
                 criterion::BatchSize::SmallInput,
             )
         });
-        let loaded = frit::load(&source, &options).unwrap();
+        let loaded = load(&source, &options).unwrap();
         let path = folder.path().join(format!("{name}.frit"));
         frit::runtime::artifact::write(&loaded.model, &[], &path, &mut |_, _| {}).unwrap();
-        c.bench_function(&format!("{name}/load"), |b| b.iter(|| frit::load(&path, &options).unwrap()));
+        c.bench_function(&format!("{name}/load"), |b| b.iter(|| load(&path, &options).unwrap()));
     }
-    let loaded = frit::load(&example("digits"), &LoadOptions::default()).unwrap();
+    let loaded = load(&example("digits"), &LoadOptions::default()).unwrap();
     let mut session = loaded.model.session("forward").unwrap();
     let pixels = Tensor::zeros(frit::ir::DType::F32, &[1, 3, 24, 24]).unwrap();
     c.bench_function("digits/run", |b| {

@@ -1,8 +1,17 @@
 //! The fuzz targets on their committed seeds and on seeded mutations of them: what `cargo fuzz` runs for minutes with
 //! coverage guidance, here for seconds on stable Rust. The targets are in fuzz/src.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
 
 #[path = "../fuzz/src/lib.rs"]
-#[allow(dead_code, missing_docs, clippy::all, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 mod fuzz;
 
 use fuzz::replay::{Stream, replay, seeds};

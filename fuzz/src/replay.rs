@@ -93,24 +93,20 @@ pub fn mutate(data: &[u8], other: &[u8], r: &mut Stream) -> Vec<u8> {
     out
 }
 
-/// Runs `target` on every seed and on `iterations` mutations. `before` sees every input first.
+/// Runs every seed, and `iterations` mutations of them.
 pub fn replay(
-    target: fn(&[u8]),
+    mut run: impl FnMut(&[u8]),
     seeds: &[(String, Vec<u8>)],
     iterations: usize,
     stream: &mut Stream,
-    mut before: impl FnMut(&[u8]),
 ) {
     for (_, seed) in seeds {
-        before(seed);
-        target(seed);
+        run(seed);
     }
     let empty = (String::new(), Vec::new());
     for _ in 0..iterations {
         let (a, b) = (stream.below(seeds.len()), stream.below(seeds.len()));
         let (a, b) = (seeds.get(a).unwrap_or(&empty), seeds.get(b).unwrap_or(&empty));
-        let input = mutate(&a.1, &b.1, stream);
-        before(&input);
-        target(&input);
+        run(&mutate(&a.1, &b.1, stream));
     }
 }

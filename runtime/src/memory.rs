@@ -207,6 +207,7 @@ impl StateBuffer {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init)] // one range is what is meant
     use super::*;
 
     #[test]

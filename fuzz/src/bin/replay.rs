@@ -1,7 +1,8 @@
-//! `replay TARGET CORPUS [ITERATIONS] [SEED]`: a target without libFuzzer. The input at hand is kept in
-//! `last-TARGET`, for the case that the target ends the process, and inputs that take long are told.
+//! `replay TARGET CORPUS [ITERATIONS] [SEED]`: a target without libFuzzer. Inputs that
+//! panic or take long are kept in the temporary folder, and the one at hand, for the case that it ends the process.
 
 use frit_fuzz::replay::{Stream, replay, seeds};
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::Instant;
 
@@ -22,23 +23,28 @@ fn main() {
     } else {
         seeds(path)
     };
-    let last = std::env::temp_dir().join(format!("last-{name}"));
+    let kept = std::env::temp_dir();
+    let last = kept.join(format!("last-{name}"));
     let begin = Instant::now();
-    let mut count = 0u64;
-    let mut at = Instant::now();
-    let mut slowest = 0.0;
+    let (mut count, mut panics) = (0u64, 0u64);
     let stream = &mut Stream(number(1, 1));
-    replay(*target, &files, number(0, 0) as usize, stream, |input| {
-        let seconds = at.elapsed().as_secs_f64();
-        if count > 0 && seconds > 0.5 && seconds > slowest {
-            slowest = seconds;
-            let slow = std::env::temp_dir().join(format!("slow-{}", last.file_name().unwrap_or_default().to_string_lossy()));
-            let _ = std::fs::copy(&last, &slow);
-            eprintln!("{seconds:.2} s: {}", slow.display());
-        }
+    let run = |input: &[u8]| {
         let _ = std::fs::write(&last, input);
+        let at = Instant::now();
+        if catch_unwind(|| target(input)).is_err() {
+            let place = kept.join(format!("panic-{name}-{panics}"));
+            let _ = std::fs::write(&place, input);
+            eprintln!("== {}", place.display());
+            panics += 1;
+        }
+        if at.elapsed().as_secs_f64() > 1.0 {
+            let place = kept.join(format!("slow-{name}-{count}"));
+            let _ = std::fs::write(&place, input);
+            eprintln!("== {:.1} s: {}", at.elapsed().as_secs_f64(), place.display());
+        }
         count += 1;
-        at = Instant::now();
-    });
-    println!("{name}: {} seeds, {count} inputs in {:.1} s", files.len(), begin.elapsed().as_secs_f64());
+    };
+    replay(run, &files, number(0, 0) as usize, stream);
+    println!("{name}: {} seeds, {count} inputs in {:.1} s, {panics} panics", files.len(), begin.elapsed().as_secs_f64());
+    std::process::exit(i32::from(panics > 0));
 }

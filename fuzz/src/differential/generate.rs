@@ -87,6 +87,13 @@ pub fn case(bytes: &mut Bytes<'_>) -> Option<Case> {
 }
 
 impl Grower<'_, '_> {
+    /// An extent for a node that adds no input: a symbol only where some input has it.
+    pub fn known_extent(&mut self) -> Dim {
+        let extent = self.extent();
+        let known = self.b.graph.input_symbols();
+        if extent.symbols().iter().all(|s| known.contains(s)) { extent } else { Dim::constant(1) }
+    }
+
     /// An extent: mostly a small number, sometimes a symbol, seldom 0.
     pub fn extent(&mut self) -> Dim {
         match self.bytes.below(16) {

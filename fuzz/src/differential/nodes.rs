@@ -304,7 +304,7 @@ fn attention(g: &mut Grower<'_, '_>) -> Grown {
     let kv = [batch.clone(), keys.clone(), Dim::constant(kv_heads * size)];
     let (k, v) = (g.fresh(DType::F32, &kv)?, g.fresh(DType::F32, &kv)?);
     let mask = if g.bytes.flag() {
-        let full = [batch, Dim::constant(q_heads), queries, keys];
+        let full = [batch, Dim::constant(q_heads), queries.clone(), keys.clone()];
         let shape: Vec<Dim> =
             full.iter().map(|d| if g.bytes.flag() { Dim::constant(1) } else { d.clone() }).collect();
         let dtype = if g.bytes.flag() { DType::F32 } else { DType::Bool };
@@ -312,7 +312,9 @@ fn attention(g: &mut Grower<'_, '_>) -> Grown {
     } else {
         None
     };
-    let causal = g.bytes.flag();
+    // Under a causal mask the queries are the last of the keys: more of them have no meaning.
+    let extents = g.concrete(&[queries, keys]).unwrap_or_default();
+    let causal = g.bytes.flag() && extents.first() <= extents.get(1);
     rounded(
         g.b.op_opt(Attention { q_heads, kv_heads, scale: 0.5, causal }, &[Some(q), Some(k), Some(v), mask]),
     )
@@ -500,7 +502,7 @@ fn concat(g: &mut Grower<'_, '_>) -> Grown {
         let mut shape = ty.shape.clone();
         let at = if axis < 0 { axis + shape.len() as i64 } else { axis } as usize;
         if let Some(d) = shape.get_mut(at) {
-            *d = g.extent();
+            *d = g.known_extent();
         }
         let fits = |d: DType, s: &[Dim]| {
             d == ty.dtype
@@ -536,11 +538,11 @@ fn expand(g: &mut Grower<'_, '_>) -> Grown {
     let x = g.any();
     let mut shape: Vec<Dim> = Vec::new();
     for d in g.b.shape(x)? {
-        let wide = g.extent();
+        let wide = g.known_extent();
         shape.push(if d.is(1) { wide } else { d });
     }
     for _ in 0..g.bytes.below(2) {
-        let d = g.extent();
+        let d = g.known_extent();
         shape.insert(0, d);
     }
     let exact = g.is_exact(x);
@@ -568,7 +570,7 @@ fn pad(g: &mut Grower<'_, '_>) -> Grown {
 fn generated(g: &mut Grower<'_, '_>) -> Grown {
     match g.bytes.below(3) {
         0 => {
-            let limit = g.extent();
+            let limit = g.known_extent();
             let dtype = g.bytes.pick(&[DType::I64, DType::F32, DType::I32]);
             let start = Dim::constant(g.bytes.below(4) as i64 - 1);
             let step = g.bytes.pick(&[1, 1, 2, -1]);
@@ -576,7 +578,7 @@ fn generated(g: &mut Grower<'_, '_>) -> Grown {
         }
         1 => {
             let rank = g.bytes.below(3);
-            let shape: Vec<Dim> = (0..rank).map(|_| g.extent()).collect();
+            let shape: Vec<Dim> = (0..rank).map(|_| g.known_extent()).collect();
             Ok((vec![g.b.full(&shape, 0.5, DType::F32)?], true))
         }
         _ => {
@@ -589,7 +591,7 @@ fn generated(g: &mut Grower<'_, '_>) -> Grown {
 
 fn loss(g: &mut Grower<'_, '_>) -> Grown {
     let classes = 1 + g.bytes.below(6);
-    let n = g.extent();
+    let n = g.known_extent();
     let scores = g.fresh(DType::F32, &[n.clone(), Dim::from(classes)])?;
     let fixed = Dim::from(g.concrete(&[n]).and_then(|s| s.first().copied()).unwrap_or(0));
     let labels = g.indices(&[fixed], classes)?;

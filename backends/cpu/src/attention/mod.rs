@@ -137,8 +137,11 @@ pub fn attention(isa: Isa, p: &Attention<'_>, out: &mut [f32], strides: Strides)
     if e.batch == 0 || e.heads == 0 || e.queries == 0 || e.value_dim == 0 {
         return Ok(());
     }
+    // The sum of no values is 0.
     if e.keys == 0 {
-        return Err(parameters(NAME, "no keys"));
+        at_least(NAME, "output", out.len(), strides.reach(e.batch, e.heads, e.queries, e.value_dim))?;
+        out.fill(0.0);
+        return Ok(());
     }
     at_least(NAME, "q", p.q.0.len(), p.q.1.reach(e.batch, e.heads, e.queries, e.dim))?;
     at_least(NAME, "k", p.k.0.len(), p.k.1.reach(e.batch, e.kv_heads, e.keys, e.dim))?;

@@ -108,7 +108,7 @@ impl AttentionKernel {
             Some(m) => Some(Bias { data: m.slice::<f32>()?, strides: mask_strides(m)? }),
             None => None,
         };
-        let causal = if self.causal {
+        let causal = if self.causal && k.rows > 0 {
             let Some(offset) = k.rows.checked_sub(q.rows) else {
                 return Err(Fail::Data(format!(
                     "{} queries, but only {} keys, under a causal mask",

@@ -45,6 +45,10 @@ fn main() {
         count += 1;
     };
     replay(run, &files, number(0, 0) as usize, stream);
-    println!("{name}: {} seeds, {count} inputs in {:.1} s, {panics} panics", files.len(), begin.elapsed().as_secs_f64());
+    println!(
+        "{name}: {} seeds, {count} inputs in {:.1} s, {panics} panics",
+        files.len(),
+        begin.elapsed().as_secs_f64()
+    );
     std::process::exit(i32::from(panics > 0));
 }

@@ -12,7 +12,8 @@ fn main() {
         std::fs::create_dir_all(&folder).expect("writable");
         std::fs::write(folder.join(name), bytes).expect("writable");
     };
-    let engine = Engine::new(EngineOptions { threads: Some(1), ..EngineOptions::default() }).expect("an engine");
+    let engine =
+        Engine::new(EngineOptions { threads: Some(1), ..EngineOptions::default() }).expect("an engine");
     let mut stream = Stream(20);
     let mut kept = 0;
     for i in 0..400 {

@@ -215,7 +215,7 @@ impl<'m> GraphBuilder<'m> {
 
     /// Another shape of as many elements.
     pub fn reshape(&mut self, x: ValueId, shape: &[Dim]) -> Result<ValueId> {
-        self.op(Reshape { shape: shape.to_vec() }, &[x])
+        self.op(Reshape { shape: shape.to_vec(), trust: false }, &[x])
     }
 
     /// Reorders axes.
@@ -295,7 +295,7 @@ impl GraphBuilder<'_> {
         if crate::types::same_shape(&self.shape(x)?, shape) {
             return Ok(x);
         }
-        self.op(Expand { shape: shape.to_vec() }, &[x])
+        self.op(Expand { shape: shape.to_vec(), trust: false }, &[x])
     }
 
     /// Inserts an axis of extent 1, so that it stands at `axis` of the result.

@@ -38,7 +38,8 @@ fn some_value(spec: &AttrSpec) -> Attr {
         "dim" => Attr::Dims(vec![Dim::constant(1)]),
         "integers" => Attr::Ints(vec![]),
         "numbers" => Attr::Floats(vec![]),
-        "list" => Attr::List(vec![]),
+        "list" | "strings" => Attr::List(vec![]),
+        "types" => Attr::Types(vec![]),
         "integer" => Attr::Int(1),
         choice => {
             let first = choice.strip_prefix("one of ").and_then(|c| c.split(' ').next());

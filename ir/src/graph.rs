@@ -311,6 +311,13 @@ impl Graph {
         users
     }
 
+    /// Every dimension symbol that a node defines, with that node, in table order.
+    pub fn defined_symbols(&self) -> Vec<(std::sync::Arc<str>, NodeId)> {
+        self.nodes()
+            .flat_map(|(id, n)| n.op.defines().into_iter().map(move |s| (std::sync::Arc::from(s), id)))
+            .collect()
+    }
+
     /// Every dimension symbol in the types of the inputs, in alphabetical order.
     pub fn input_symbols(&self) -> Vec<std::sync::Arc<str>> {
         let mut all: Vec<_> = self

@@ -6,8 +6,8 @@ use crate::builder::{BuildError, GraphBuilder};
 use crate::dim::Bindings;
 use crate::dtype::DType;
 use crate::graph::{CycleError, Graph, ValueDef, ValueId};
-use crate::module::WeightTable;
-use crate::op::{Eval, Op, OpError};
+use crate::module::{Module, WeightTable};
+use crate::op::{Eval, Op, OpError, run_loop};
 use crate::tensor::{Tensor, byte_len};
 use crate::types::TensorType;
 use std::collections::HashMap;
@@ -46,20 +46,58 @@ pub enum InterpError {
     /// The graph is not well formed.
     #[error(transparent)]
     Cycle(#[from] CycleError),
+    /// A graph that is not in the module.
+    #[error("the module has no graph `{0}`")]
+    NoGraph(String),
+    /// Control flow within control flow without end.
+    #[error("control flow nests deeper than {MAX_DEPTH}")]
+    TooDeep,
     /// A value is used before it is made.
     #[error("{0} has no value")]
     NoValue(ValueId),
 }
 
-/// Runs `graph` on named inputs and gives its outputs in order.
+/// What nodes may refer to: constants, and graphs for control flow.
+#[derive(Clone, Copy)]
+struct Scope<'m> {
+    weights: &'m WeightTable,
+    graphs: &'m [Graph],
+    depth: usize,
+}
+
+/// Control flow may nest so deep.
+const MAX_DEPTH: usize = 64;
+
+/// Runs `graph`, which has no control flow, on named inputs and gives its outputs in order.
 pub fn run(
     graph: &Graph,
     weights: &WeightTable,
     inputs: &[(String, Tensor)],
 ) -> Result<Vec<(String, Tensor)>, InterpError> {
+    run_graph(graph, Scope { weights, graphs: &[], depth: 0 }, inputs, Bindings::new())
+}
+
+/// Runs the entry point `entry` of a module on named inputs and gives its outputs in order.
+pub fn run_module(
+    module: &Module,
+    entry: &str,
+    inputs: &[(String, Tensor)],
+) -> Result<Vec<(String, Tensor)>, InterpError> {
+    let graph = module.graph(entry).ok_or_else(|| InterpError::NoGraph(entry.to_owned()))?;
+    let scope = Scope { weights: &module.weights, graphs: &module.graphs, depth: 0 };
+    run_graph(graph, scope, inputs, Bindings::new())
+}
+
+fn run_graph(
+    graph: &Graph,
+    scope: Scope<'_>,
+    inputs: &[(String, Tensor)],
+    known: Bindings,
+) -> Result<Vec<(String, Tensor)>, InterpError> {
     binding::check_names(graph, inputs.iter().map(|(n, _)| n.as_str()))?;
     let find = |name: &str| inputs.iter().find(|(n, _)| n == name).map(|(_, t)| t);
-    let bindings = binding::bind(graph, &|name| find(name).map(|t| (t.dtype(), t.shape().to_vec())))?;
+    let shape_of = |name: &str| find(name).map(|t| (t.dtype(), t.shape().to_vec()));
+    let mut bindings = binding::bind_with(graph, &shape_of, known)?;
     let mut values: HashMap<ValueId, Tensor> = HashMap::new();
     for input in &graph.inputs {
         let Some(ty) = graph.ty(input.value) else { continue };
@@ -76,8 +114,8 @@ pub fn run(
         };
         values.insert(input.value, tensor);
     }
-    run_nodes(graph, weights, &bindings, &mut values)?;
-    let lookup = |v: ValueId| value(graph, weights, &values, v);
+    run_nodes(graph, scope, &mut bindings, &mut values)?;
+    let lookup = |v: ValueId| value(graph, scope.weights, &values, v);
     graph.outputs.iter().map(|o| Ok((o.name.clone(), lookup(o.value)?))).collect()
 }
 
@@ -101,8 +139,8 @@ fn value(
 
 fn run_nodes(
     graph: &Graph,
-    weights: &WeightTable,
-    bindings: &Bindings,
+    scope: Scope<'_>,
+    bindings: &mut Bindings,
     values: &mut HashMap<ValueId, Tensor>,
 ) -> Result<(), InterpError> {
     let live = graph.live_nodes();
@@ -113,22 +151,71 @@ fn run_nodes(
         let inputs = node
             .inputs
             .iter()
-            .map(|v| v.map(|v| value(graph, weights, values, v)).transpose())
+            .map(|v| v.map(|v| value(graph, scope.weights, values, v)).transpose())
             .collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
         let types: Vec<&TensorType> = node.outputs.iter().filter_map(|v| graph.ty(*v)).collect();
-        let results = evaluate(&node.op, &inputs, &types, bindings, &node.label).map_err(|e| match e {
-            InterpError::Node { source, .. } => InterpError::Node {
-                node: node.outputs.first().copied().unwrap_or(ValueId(0)),
-                op: node.op.name(),
-                label: node.label.clone(),
-                source,
-            },
+        let here = |source: OpError| InterpError::Node {
+            node: node.outputs.first().copied().unwrap_or(ValueId(0)),
+            op: node.op.name(),
+            label: node.label.clone(),
+            source,
+        };
+        let results = if node.op.bodies().is_empty() {
+            evaluate(&node.op, &inputs, &types, bindings, &node.label)
+        } else {
+            run_control(&node.op, &inputs, &types, bindings, scope)
+        };
+        let results = results.map_err(|e| match e {
+            InterpError::Node { source, op, .. } if op == node.op.name() => here(source),
             other => other,
         })?;
+        if node.op.is_dynamic() {
+            node.op.bind_results(&types, &results, bindings).map_err(here)?;
+        }
         values.extend(node.outputs.iter().copied().zip(results));
     }
     Ok(())
+}
+
+/// Runs an op of control flow.
+fn run_control(
+    op: &Op,
+    inputs: &[Option<&Tensor>],
+    types: &[&TensorType],
+    bindings: &Bindings,
+    scope: Scope<'_>,
+) -> Result<Vec<Tensor>, InterpError> {
+    if scope.depth >= MAX_DEPTH {
+        return Err(InterpError::TooDeep);
+    }
+    let inner = Scope { depth: scope.depth + 1, ..scope };
+    let run = |name: &str, operands: &mut dyn Iterator<Item = Tensor>| {
+        let body = scope.graphs.iter().find(|g| g.name == name);
+        let body = body.ok_or_else(|| InterpError::NoGraph(name.to_owned()))?;
+        let named: Vec<(String, Tensor)> = body.inputs.iter().map(|i| i.name.clone()).zip(operands).collect();
+        let results = run_graph(body, inner, &named, bindings.clone())?;
+        Ok(results.into_iter().map(|(_, t)| t).collect::<Vec<Tensor>>())
+    };
+    match op {
+        Op::If(op) => {
+            let holds = inputs.first().copied().flatten().is_some_and(|t| t.bytes().first() != Some(&0));
+            let mut operands = inputs.iter().skip(1).flatten().map(|t| (*t).clone());
+            run(if holds { &op.then_body } else { &op.else_body }, &mut operands)
+        }
+        Op::Loop(op) => run_loop(op, types, inputs, |operands| run(&op.body, &mut operands.iter().cloned())),
+        _ => Err(OpError::NoEvaluation(op.name()).into()),
+    }
+}
+
+impl From<OpError> for InterpError {
+    fn from(source: OpError) -> Self {
+        let op = match &source {
+            OpError::Data { op, .. } | OpError::NoEvaluation(op) => op,
+            _ => "",
+        };
+        InterpError::Node { node: ValueId(0), op, label: String::new(), source }
+    }
 }
 
 /// Evaluates one op on concrete operands. `types` are its output types as inferred over symbols.
@@ -147,6 +234,10 @@ pub fn evaluate(
     };
     if op.is_composite() {
         return evaluate_composite(op, inputs, bindings, label);
+    }
+    if op.is_dynamic() {
+        let outputs: Vec<_> = types.iter().map(|t| (t.dtype, vec![])).collect();
+        return op.eval(&Eval { op: op.name(), inputs, outputs: &outputs, bindings }).map_err(fail);
     }
     let outputs = types
         .iter()
@@ -188,7 +279,8 @@ fn evaluate_composite(
     for (i, v) in outputs.iter().enumerate() {
         graph.add_output(&format!("y{i}"), *v);
     }
-    run_nodes(&graph, &weights, bindings, &mut values)?;
+    let scope = Scope { weights: &weights, graphs: &[], depth: 0 };
+    run_nodes(&graph, scope, &mut bindings.clone(), &mut values)?;
     outputs.iter().map(|v| value(&graph, &weights, &values, *v)).collect()
 }
 

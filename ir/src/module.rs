@@ -149,6 +149,11 @@ impl Module {
         self.graphs.iter().find(|g| g.name == name)
     }
 
+    /// Names of the graphs that control flow runs; they are no entry points.
+    pub fn bodies(&self) -> std::collections::HashSet<&str> {
+        self.graphs.iter().flat_map(|g| g.nodes()).flat_map(|(_, n)| n.op.bodies()).collect()
+    }
+
     /// A fact by key.
     pub fn fact(&self, key: &str) -> Option<&str> {
         self.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())

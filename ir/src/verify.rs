@@ -77,7 +77,7 @@ pub enum VerifyError {
         got: String,
     },
     /// A symbol that no input determines.
-    #[error("graph `{graph}`: {user} uses the dimension `{symbol}`, which no input has")]
+    #[error("graph `{graph}`: {user} uses the dimension `{symbol}`, which no input has and no node defines")]
     Symbol {
         /// Graph name.
         graph: String,
@@ -85,6 +85,18 @@ pub enum VerifyError {
         user: String,
         /// The symbol.
         symbol: Arc<str>,
+    },
+    /// A graph that control flow runs does not fit.
+    #[error("graph `{graph}`: at `{label}`: body `{body}` {why}")]
+    Body {
+        /// Graph name.
+        graph: String,
+        /// The node's label.
+        label: String,
+        /// The body's name.
+        body: String,
+        /// What is wrong.
+        why: String,
     },
     /// A state is not well formed.
     #[error("graph `{graph}`: state {input} -> {output}: {why}")]
@@ -127,16 +139,71 @@ pub fn verify(module: &Module) -> Result<(), VerifyErrors> {
             errors.push(VerifyError::Weight { name: w.name.clone(), expected: w.ty.to_string(), got });
         }
     }
-    for g in &module.graphs {
-        check_graph(g, &module.weights, &mut errors);
+    let bodies = module.bodies();
+    let mut all: Vec<Arc<str>> = Vec::new();
+    if !bodies.is_empty() {
+        for g in &module.graphs {
+            all.extend(g.input_symbols());
+            all.extend(g.defined_symbols().into_iter().map(|(s, _)| s));
+        }
     }
+    for g in &module.graphs {
+        let outer = if bodies.contains(g.name.as_str()) { all.as_slice() } else { &[] };
+        check_graph(g, &module.weights, outer, &mut errors);
+    }
+    check_bodies(module, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(VerifyErrors(errors)) }
+}
+
+/// Graphs that control flow names must be there, take as many inputs and give as many results as they are run with,
+/// and must not run themselves.
+fn check_bodies(module: &Module, errors: &mut Vec<VerifyError>) {
+    for g in &module.graphs {
+        for (_, node) in g.nodes() {
+            for name in node.op.bodies() {
+                let mut fail = |why: String| {
+                    let (graph, label) = (g.name.clone(), node.label.clone());
+                    errors.push(VerifyError::Body { graph, label, body: name.to_owned(), why });
+                };
+                let Some(body) = module.graph(name) else {
+                    fail("is no graph of the module".to_owned());
+                    continue;
+                };
+                let (takes, gives) = match &node.op {
+                    Op::Loop(_) => (node.inputs.len(), node.outputs.len().saturating_add(1)),
+                    _ => (node.inputs.len().saturating_sub(1), node.outputs.len()),
+                };
+                if (body.inputs.len(), body.outputs.len()) != (takes, gives) {
+                    let got = (body.inputs.len(), body.outputs.len());
+                    fail(format!("takes and gives {got:?} values, expected {:?}", (takes, gives)));
+                }
+            }
+        }
+    }
+    for g in &module.graphs {
+        let mut open = vec![g.name.as_str()];
+        let mut seen = HashSet::new();
+        while let Some(name) = open.pop() {
+            let Some(graph) = module.graph(name) else { continue };
+            for body in graph.nodes().flat_map(|(_, n)| n.op.bodies()) {
+                if body == g.name {
+                    let (graph, label) = (g.name.clone(), String::new());
+                    let (body, why) = (body.to_owned(), "runs itself".to_owned());
+                    errors.push(VerifyError::Body { graph, label, body, why });
+                    return;
+                }
+                if seen.insert(body) {
+                    open.push(body);
+                }
+            }
+        }
+    }
 }
 
 /// Checks one graph over a weight table.
 pub fn verify_graph(graph: &Graph, weights: &WeightTable) -> Result<(), VerifyErrors> {
     let mut errors = Vec::new();
-    check_graph(graph, weights, &mut errors);
+    check_graph(graph, weights, &[], &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(VerifyErrors(errors)) }
 }
 
@@ -154,7 +221,7 @@ fn duplicates<'a>(
     }
 }
 
-fn check_graph(g: &Graph, weights: &WeightTable, errors: &mut Vec<VerifyError>) {
+fn check_graph(g: &Graph, weights: &WeightTable, outer: &[Arc<str>], errors: &mut Vec<VerifyError>) {
     let place = format!("graph `{}`", g.name);
     duplicates(errors, &place, "input", g.inputs.iter().map(|i| i.name.as_str()));
     duplicates(errors, &place, "output", g.outputs.iter().map(|o| o.name.as_str()));
@@ -173,7 +240,7 @@ fn check_graph(g: &Graph, weights: &WeightTable, errors: &mut Vec<VerifyError>) 
     if let Err(cycle) = g.topological_order() {
         errors.push(cycle.into());
     }
-    check_symbols(g, errors);
+    check_symbols(g, outer, errors);
     for s in &g.states {
         if let Err(why) = check_state(g, s) {
             let State { input, output, .. } = s.clone();
@@ -256,12 +323,22 @@ fn check_node(g: &Graph, weights: &WeightTable, id: NodeId, node: &Node, errors:
     }
 }
 
-/// Every symbol, in a type or an attribute, must occur in the type of an input.
-fn check_symbols(g: &Graph, errors: &mut Vec<VerifyError>) {
-    let known = g.input_symbols();
+/// Every symbol, in a type or an attribute, must occur in the type of an input or be defined by one node. The graphs
+/// that control flow runs also know the symbols of whoever runs them, `outer`.
+fn check_symbols(g: &Graph, outer: &[Arc<str>], errors: &mut Vec<VerifyError>) {
+    let mut known = g.input_symbols();
+    let defined = g.defined_symbols();
+    duplicates(
+        errors,
+        &format!("graph `{}`", g.name),
+        "dimension symbol",
+        known.iter().map(|s| &**s).chain(defined.iter().map(|(s, _)| &**s)),
+    );
+    known.extend(defined.into_iter().map(|(s, _)| s));
+    known.extend_from_slice(outer);
     for (_, node) in g.nodes() {
         let types = node.outputs.iter().filter_map(|v| g.ty(*v)).flat_map(|t| &t.shape);
-        let attrs = attr_dims(&node.op);
+        let attrs = node.op.dims();
         let mut unknown: Vec<Arc<str>> =
             types.chain(&attrs).flat_map(Dim::symbols).filter(|s| !known.contains(s)).collect();
         unknown.sort();
@@ -271,17 +348,6 @@ fn check_symbols(g: &Graph, errors: &mut Vec<VerifyError>) {
             errors.push(VerifyError::Symbol { graph: g.name.clone(), user, symbol });
         }
     }
-}
-
-/// Every dimension expression among an op's attributes.
-pub fn attr_dims(op: &Op) -> Vec<Dim> {
-    op.attrs()
-        .into_iter()
-        .flat_map(|(_, a)| match a {
-            crate::op::Attr::Dims(v) => v,
-            _ => vec![],
-        })
-        .collect()
 }
 
 /// The input and the output must exist, differ along the axis only, and the output must be the input itself or a

@@ -173,6 +173,10 @@ impl<'m> Editor<'m> {
             if node.outputs.iter().any(|v| !self.users(*v).is_empty() || self.is_output(*v)) {
                 continue;
             }
+            // Users of a symbol are no users of a value; compacting removes definers that none needs.
+            if !node.op.defines().is_empty() {
+                continue;
+            }
             let operands: Vec<ValueId> = node.inputs.iter().flatten().copied().collect();
             self.graph.remove_node(id);
             for v in operands {

@@ -82,6 +82,10 @@ impl Folder {
         layouts: bool,
         log: &mut Log,
     ) -> Option<Vec<WeightId>> {
+        // What defines a symbol or runs other graphs is no constant expression.
+        if node.op.is_dynamic() {
+            return None;
+        }
         let view = View { graph: e.graph(), weights: e.weights() };
         let mut weights = Vec::with_capacity(node.inputs.len());
         for v in &node.inputs {

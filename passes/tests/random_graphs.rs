@@ -185,7 +185,7 @@ impl Maker<'_> {
             20 => {
                 let mut to = shape.clone();
                 to.insert(0, Dim::from(2usize));
-                self.b.op(Expand { shape: to }, &[x]).ok()
+                self.b.op(Expand { shape: to, trust: false }, &[x]).ok()
             }
             21 => {
                 let wide = self.b.op(Cast { to: DType::F64 }, &[x]).ok()?;

@@ -1,8 +1,10 @@
 //! Order and liveness of a graph's nodes, by petgraph. Editing graphs does not belong here.
 
-use super::{Graph, NodeId, ValueDef, ValueId};
+use super::{Graph, Node, NodeId, ValueDef, ValueId};
+use crate::dim::Dim;
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A graph whose nodes depend on each other in a circle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +18,39 @@ pub struct CycleError {
     pub label: String,
 }
 
+/// Which node defines which dimension symbol.
+type Definers = HashMap<Arc<str>, NodeId>;
+
 impl Graph {
+    fn definers(&self) -> Definers {
+        self.defined_symbols().into_iter().collect()
+    }
+
+    /// The nodes that define the symbols in a node's attributes and types: it comes after them.
+    fn definers_of(&self, id: NodeId, node: &Node, definers: &Definers) -> Vec<NodeId> {
+        if definers.is_empty() {
+            return Vec::new();
+        }
+        let types = node.outputs.iter().filter_map(|v| self.ty(*v)).flat_map(|t| &t.shape);
+        let mut all: Vec<NodeId> = types
+            .chain(&node.op.dims())
+            .flat_map(Dim::symbols)
+            .filter_map(|s| definers.get(&s).copied())
+            .filter(|d| *d != id)
+            .collect();
+        // What a body of control flow uses of this graph's symbols is not visible here: it comes after all of them
+        // that stand before it.
+        if !node.op.bodies().is_empty() {
+            all.extend(definers.values().copied().filter(|d| *d < id));
+        }
+        all.sort();
+        all.dedup();
+        all
+    }
+
     /// The dependency graph as petgraph has it: an edge from each producer to each user.
     pub fn dependencies(&self) -> DiGraph<NodeId, ValueId> {
+        let definers = self.definers();
         let mut g = DiGraph::new();
         let mut at: HashMap<NodeId, NodeIndex> = HashMap::new();
         // petgraph's toposort finishes late-added roots first; adding in reverse keeps program order.
@@ -34,6 +66,12 @@ impl Graph {
                     g.add_edge(from, to, *v);
                 }
             }
+            for d in self.definers_of(id, n, &definers) {
+                let value = self.node(d).and_then(|n| n.outputs.first().copied());
+                if let (Some(&from), Some(&to), Some(v)) = (at.get(&d), at.get(&id), value) {
+                    g.add_edge(from, to, v);
+                }
+            }
         }
         g
     }
@@ -43,7 +81,13 @@ impl Graph {
         // Insertion order usually is one already, and then it reads best.
         let mut seen = vec![false; self.nodes.len()];
         let mut ordered = true;
+        let definers = self.definers();
         'check: for (id, n) in self.nodes() {
+            let late = |d: &NodeId| !seen.get(d.index()).copied().unwrap_or(true);
+            if self.definers_of(id, n, &definers).iter().any(late) {
+                ordered = false;
+                break 'check;
+            }
             for v in n.inputs.iter().flatten() {
                 if let Some(ValueDef::Node(p, _)) = self.def(*v)
                     && !seen.get(p.index()).copied().unwrap_or(true)
@@ -73,14 +117,18 @@ impl Graph {
     /// Nodes that some output depends on.
     pub fn live_nodes(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
-        let mut stack: Vec<ValueId> = self.outputs.iter().map(|o| o.value).collect();
-        while let Some(v) = stack.pop() {
-            if let Some((id, node)) = self.producer(v)
-                && let Some(l) = live.get_mut(id.index())
+        let definers = self.definers();
+        let mut stack: Vec<NodeId> = Vec::new();
+        let producer = |v: ValueId| self.producer(v).map(|(id, _)| id);
+        stack.extend(self.outputs.iter().filter_map(|o| producer(o.value)));
+        while let Some(id) = stack.pop() {
+            if let Some(l) = live.get_mut(id.index())
                 && !*l
+                && let Some(node) = self.node(id)
             {
                 *l = true;
-                stack.extend(node.inputs.iter().flatten());
+                stack.extend(node.inputs.iter().flatten().filter_map(|v| producer(*v)));
+                stack.extend(self.definers_of(id, node, &definers));
             }
         }
         live

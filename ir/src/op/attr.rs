@@ -3,6 +3,7 @@
 
 use crate::dim::Dim;
 use crate::dtype::DType;
+use crate::types::TensorType;
 use std::fmt;
 
 /// The value of an attribute, as the text format and the artifact hold it.
@@ -24,6 +25,8 @@ pub enum Attr {
     Ints(Vec<i64>),
     /// Numbers.
     Floats(Vec<f64>),
+    /// Types of values.
+    Types(Vec<TensorType>),
     /// Nested lists, for chains of fused operations.
     List(Vec<Attr>),
     /// An optional attribute left out.
@@ -57,7 +60,21 @@ attr_value! {
     String, "string", Str;
     DType, "dtype", DType;
     Vec<f64>, "numbers", Floats;
+    Vec<TensorType>, "types", Types;
     Vec<Attr>, "list", List;
+}
+
+impl AttrValue for Vec<String> {
+    const KIND: &'static str = "strings";
+    fn to_attr(&self) -> Attr {
+        Attr::List(self.iter().cloned().map(Attr::Str).collect())
+    }
+    fn from_attr(attr: &Attr) -> Option<Self> {
+        match attr {
+            Attr::List(v) => v.iter().map(String::from_attr).collect(),
+            _ => None,
+        }
+    }
 }
 
 impl AttrValue for f64 {
@@ -214,6 +231,7 @@ impl fmt::Display for Attr {
             Attr::Dims(v) => list(f, v, |f, d| write!(f, "{d}")),
             Attr::Ints(v) => list(f, v, |f, n| write!(f, "{n}")),
             Attr::Floats(v) => list(f, v, |f, x| write!(f, "{x:?}")),
+            Attr::Types(v) => list(f, v, |f, t| write!(f, "{t}")),
             Attr::List(v) => list(f, v, |f, a| write!(f, "{a}")),
             Attr::Absent => f.write_str("none"),
         }

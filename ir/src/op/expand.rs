@@ -14,6 +14,8 @@ op_struct! {
     pub struct Expand = "Expand" {
         /// Shape of the result.
         pub shape: Vec<Dim>,
+        /// Extents that cannot be proven to be equal or 1 are compared at run time.
+        pub trust: bool = false,
     }
 }
 
@@ -26,6 +28,15 @@ impl OpDef for Expand {
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;
+        let open =
+            |d: &Dim, to: &Dim| d.as_const().is_none() || to.as_const().is_none() || d.is(1) || d.same(to);
+        let rank = self.shape.len();
+        if self.trust
+            && x.rank() <= rank
+            && x.shape.iter().zip(self.shape.iter().skip(rank - x.rank())).all(|(d, to)| open(d, to))
+        {
+            return Ok(vec![TensorType { dtype: x.dtype, shape: self.shape.clone() }]);
+        }
         match crate::types::broadcast(&x.shape, &self.shape) {
             Some(s) if same_shape(&s, &self.shape) => {
                 Ok(vec![TensorType { dtype: x.dtype, shape: self.shape.clone() }])
@@ -36,6 +47,10 @@ impl OpDef for Expand {
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
         let x = cx.input(0)?;
         let (_, shape) = cx.output(0)?;
+        let pad = shape.len().saturating_sub(x.shape().len());
+        if x.shape().iter().zip(shape.iter().skip(pad)).any(|(&d, &to)| d != 1 && d != to) {
+            return Err(cx.bad_data(format!("shape {:?} does not broadcast to {shape:?}", x.shape())));
+        }
         let mut from = broadcast_indices(x.shape(), shape);
         Ok(vec![move_elements(x, shape, &[], |_| Ok(from.next()))?])
     }

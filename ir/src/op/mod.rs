@@ -4,9 +4,11 @@ mod activation;
 mod arg;
 mod attention;
 pub mod attr;
+mod control;
 mod conv;
 mod ctc;
 mod cx;
+mod dynamic;
 mod elements;
 mod elementwise;
 mod expand;
@@ -33,9 +35,11 @@ pub use activation::Activation;
 pub use arg::{ArgMax, ArgMin, CumSum};
 pub use attention::Attention;
 pub use attr::{Attr, AttrError, AttrSpec, AttrValue, Attributes, NamedAttr};
+pub use control::{If, Loop, run_loop};
 pub use conv::{Conv, ConvTranspose};
 pub use ctc::CTCLoss;
 pub use cx::{Eval, Infer, OpError};
+pub use dynamic::{NonZero, SymbolOf};
 pub use elements::broadcast_indices;
 pub use elementwise::{Binary, BinaryFn, Domain, Unary, UnaryFn};
 pub use expand::{Expand, Pad, PadMode, Tile};
@@ -120,6 +124,15 @@ pub trait OpDef: Attributes + Clone + PartialEq + std::fmt::Debug {
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
         Err(OpError::NoEvaluation(cx.op))
     }
+    /// The dimension symbols that take their values from the results, at run time. Reference evaluation of such an
+    /// op finds the shapes of its results itself: `Eval::outputs` has only the element types right.
+    fn defines(&self) -> Vec<&str> {
+        Vec::new()
+    }
+    /// The graphs of the module that the op runs.
+    fn bodies(&self) -> Vec<&str> {
+        Vec::new()
+    }
     /// True when the op is defined by [`OpDef::decompose`].
     fn is_composite(&self) -> bool {
         false
@@ -160,6 +173,10 @@ macro_rules! op_table {
             pub fn attrs(&self) -> Vec<NamedAttr> { match self { $(Op::$variant(o) => o.attrs()),* } }
             /// The place in ONNX.
             pub fn onnx(&self) -> Onnx { match self { $(Op::$variant(o) => o.onnx()),* } }
+            /// The dimension symbols that take their values from the results.
+            pub fn defines(&self) -> Vec<&str> { match self { $(Op::$variant(o) => o.defines()),* } }
+            /// The graphs of the module that the op runs.
+            pub fn bodies(&self) -> Vec<&str> { match self { $(Op::$variant(o) => o.bodies()),* } }
             /// True when the op is defined by its decomposition.
             pub fn is_composite(&self) -> bool { match self { $(Op::$variant(o) => o.is_composite()),* } }
             /// Types of the outputs.
@@ -253,9 +270,25 @@ op_table! {
     ShapeOf,
     SoftmaxCrossEntropyLoss,
     CTCLoss,
+    SymbolOf,
+    NonZero,
+    If,
+    Loop,
 }
 
 impl Op {
+    /// Every dimension expression among the attributes, those of declared types included.
+    pub fn dims(&self) -> Vec<crate::dim::Dim> {
+        self.attrs()
+            .into_iter()
+            .flat_map(|(_, a)| match a {
+                Attr::Dims(v) => v,
+                Attr::Types(v) => v.into_iter().flat_map(|t| t.shape).collect(),
+                _ => vec![],
+            })
+            .collect()
+    }
+
     /// The declaration of a name; None when the table has no such name.
     pub fn declaration(name: &str) -> Option<&'static OpDecl> {
         use std::sync::OnceLock;

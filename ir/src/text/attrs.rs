@@ -1,7 +1,7 @@
 //! Reads and prints attributes by the kinds that the op table declares.
 
 use super::ParseError;
-use super::dims::{dim, dim_list, dtype, list};
+use super::dims::{dim, dim_list, dtype, list, tensor_type};
 use super::lexer::{Lexer, Token};
 use super::numbers::{float, integer, write_float};
 use crate::name::Quoted;
@@ -29,6 +29,7 @@ pub(super) fn value(lx: &mut Lexer<'_>, spec: &AttrSpec) -> Result<Attr, ParseEr
         "numbers" => Ok(Attr::Floats(list(lx, float)?)),
         "dims" => Ok(Attr::Dims(dim_list(lx)?)),
         "dim" => Ok(Attr::Dims(vec![dim(lx)?])),
+        "types" => Ok(Attr::Types(list(lx, tensor_type)?)),
         _ if choice => Ok(Attr::Str(lx.name(spec.kind)?)),
         _ => any(lx, 0),
     }

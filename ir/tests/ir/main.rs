@@ -5,6 +5,7 @@
 mod attention;
 mod composites;
 mod convolution;
+mod dynamic;
 mod indexing;
 mod losses;
 mod random_graphs;

@@ -37,7 +37,7 @@ impl Cx<'_, '_> {
 
     /// Broadcasts to a shape.
     pub fn expand(&mut self, x: ValueId, shape: &[Dim]) -> Built {
-        Ok(self.b.op(Expand { shape: shape.to_vec() }, &[x])?)
+        Ok(self.b.op(Expand { shape: shape.to_vec(), trust: false }, &[x])?)
     }
 
     /// Adds an axis of extent 1 before `axis`.

@@ -383,3 +383,40 @@ fn files_that_are_no_models() {
     let whole = model().encode_to_vec();
     assert!(OnnxModel::from_bytes(whole[..whole.len() - 1].to_vec()).is_err());
 }
+
+// --- writing
+
+#[test]
+fn what_is_written_reads_back() {
+    use frit_frontends::onnx::schema::build;
+    use frit_frontends::onnx::value::Strings;
+    use frit_ir::{DType, Tensor};
+    for dtype in DType::ALL {
+        // Both signs where the type has them, and a count that fills no whole byte of packed elements.
+        let bytes: Vec<u8> = match dtype.size() {
+            1 => [0, 1, 1, 0, 1].to_vec(),
+            size => (0..5 * size).map(|i| u8::try_from(i * 7 % 120).unwrap()).collect(),
+        };
+        let t = Tensor::from_bytes(dtype, &[5, 1], &bytes).unwrap();
+        let back = in_memory().tensor(&build::tensor_proto("t", &t)).unwrap();
+        assert_eq!(back.tensor(), Some(&t), "{dtype}");
+    }
+    let strings = HostValue::Strings(Strings { shape: vec![2], values: vec!["a".into(), "".into()] });
+    let number = HostValue::from(Tensor::scalar(DType::F32, 1.5));
+    let sequence = HostValue::Sequence(vec![number.clone(), strings.clone()]);
+    let ty = |value| Some(TypeProto { value: Some(value), ..TypeProto::default() });
+    let sequence_type = || ty(TypeValue::SequenceType(Box::default()));
+    let optional_type = || ty(TypeValue::OptionalType(Box::default()));
+    for (value, ty) in [
+        (number.clone(), None),
+        (strings, None),
+        (sequence.clone(), sequence_type()),
+        (HostValue::Sequence(vec![]), sequence_type()),
+        (HostValue::Optional(None), optional_type()),
+        (HostValue::Optional(Some(Box::new(number))), optional_type()),
+        (HostValue::Optional(Some(Box::new(sequence))), optional_type()),
+    ] {
+        let bytes = Bytes::from(build::value_bytes("v", &value));
+        assert_eq!(read::read_value(bytes, ty.as_ref(), "v").unwrap(), value);
+    }
+}

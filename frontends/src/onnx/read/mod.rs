@@ -11,5 +11,6 @@ mod tensor;
 mod value;
 
 pub use model::OnnxModel;
+pub(crate) use tensor::packing;
 pub use tensor::{data_type_of, dtype_of};
 pub use value::read_value;

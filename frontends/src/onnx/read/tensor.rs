@@ -51,7 +51,7 @@ pub fn data_type_of(dtype: DType) -> DataType {
 }
 
 /// Bits of an element in `raw_data`, and whether it is sign-extended when unpacked.
-fn packing(ty: DataType) -> Option<(u32, bool)> {
+pub(crate) fn packing(ty: DataType) -> Option<(u32, bool)> {
     match ty {
         DataType::Int4 => Some((4, true)),
         DataType::Uint4 | DataType::Float4e2m1 => Some((4, false)),

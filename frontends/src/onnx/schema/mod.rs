@@ -4,6 +4,7 @@
 //! Unknown fields are skipped, as protobuf does; nesting is limited by prost (100 messages). Byte fields are
 //! [`bytes::Bytes`]: decoded from a `Bytes` that owns a mapped file they are slices of it, not copies.
 
+pub mod build;
 mod data;
 mod graph;
 mod model;

@@ -1,6 +1,8 @@
 //! The cases of the conformance suite: for every name of the op table, ops with odd shapes, broadcasts, axes and
 //! dtypes. What a result must be is not written here; the interpreter says it.
 
+mod places;
+
 use crate::conformance::Case;
 use frit_ir::op::{self, Activation, BinaryFn, Domain, GeluForm, PadMode, ReduceFn, UnaryFn};
 use frit_ir::random::Stream;
@@ -82,6 +84,8 @@ pub fn all(seed: u64) -> Result<Vec<Case>> {
     movement(&mut c)?;
     generators(&mut c)?;
     losses(&mut c)?;
+    places::indexed(&mut c)?;
+    places::images(&mut c)?;
     Ok(c.all)
 }
 

@@ -1,9 +1,11 @@
 //! Picking elements by index tensors. Slicing by fixed offsets is in `slicing.rs`.
 
 use super::elements::{at, flat, move_elements, strides};
+use super::scatter::{may_equal, places};
 use super::*;
 use crate::dtype::DType;
 use crate::op_struct;
+use crate::tensor::element_count;
 
 const OPERANDS: &[Operand] = &[one("data"), one("indices")];
 
@@ -17,7 +19,7 @@ fn expect_indices<'a>(cx: &Infer<'a>) -> Result<&'a TensorType, OpError> {
 }
 
 /// The position that an index means along an axis of extent `bound`; negative ones count from the end.
-fn resolve(cx: &Eval<'_>, position: usize, index: i64, bound: usize) -> Result<usize, OpError> {
+pub(super) fn resolve(cx: &Eval<'_>, position: usize, index: i64, bound: usize) -> Result<usize, OpError> {
     let n = i64::try_from(bound).unwrap_or(i64::MAX);
     let i = if index < 0 { index.saturating_add(n) } else { index };
     usize::try_from(i).ok().filter(|&i| i < bound).ok_or_else(|| {
@@ -126,5 +128,73 @@ impl OpDef for GatherElements {
             Ok(Some(flat(&from, &data_strides)))
         })?;
         Ok(vec![out])
+    }
+}
+
+op_struct! {
+    /// Picks slices: each vector along the last axis of `indices` holds coordinates of data behind the first
+    /// `batch_dims` axes, which both have; the slice that it names stands in its place. ONNX GatherND-13.
+    pub struct GatherND = "GatherND" {
+        /// So many leading axes of data and indices belong together.
+        pub batch_dims: i64 = 0,
+    }
+}
+
+impl OpDef for GatherND {
+    fn operands(&self) -> &'static [Operand] {
+        OPERANDS
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("GatherND", 13)
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        let data = cx.ty(0)?;
+        let indices = expect_indices(cx)?;
+        let Some((depth, places)) = indices.shape.split_last() else {
+            return Err(cx.reject(1, "rank 1 or more"));
+        };
+        let batch = usize::try_from(self.batch_dims)
+            .ok()
+            .filter(|&b| b <= places.len() && b < data.rank())
+            .ok_or_else(|| cx.bad_attr("batch_dims", format!("{} leading axes", self.batch_dims)))?;
+        if data.shape.iter().zip(places).take(batch).any(|(a, b)| !may_equal(a, b)) {
+            return Err(cx.reject(1, format!("leading axes {:?}", data.shape.get(..batch))));
+        }
+        let slice = depth
+            .as_fixed()
+            .filter(|&n| n > 0)
+            .and_then(|n| data.shape.get(batch.checked_add(n)?..))
+            .ok_or_else(|| {
+                cx.reject(1, format!("a fixed last extent of 1 to {}", data.rank().saturating_sub(batch)))
+            })?;
+        let shape = places.iter().chain(slice).cloned().collect();
+        Ok(vec![TensorType { dtype: data.dtype, shape }])
+    }
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        let (data, indices) = (cx.input(0)?, cx.input(1)?);
+        let (dtype, shape) = cx.output(0)?;
+        let batch = usize::try_from(self.batch_dims).unwrap_or(0);
+        let (Some(bounds), Some(batches), Some(depth)) =
+            (data.shape().get(batch..), indices.shape().get(..batch), indices.shape().last())
+        else {
+            return Err(cx.bad_data(format!("{batch} leading axes of {:?}", data.shape())));
+        };
+        if data.shape().get(..batch) != Some(batches) {
+            return Err(cx.bad_data(format!(
+                "{:?} and {:?} lead differently",
+                data.shape(),
+                indices.shape()
+            )));
+        }
+        let places = places(cx, indices, bounds, &strides(bounds), *depth)?;
+        let part = element_count(bounds).unwrap_or(0);
+        let per_batch = places.len() / element_count(batches).unwrap_or(0).max(1);
+        let run = bounds.iter().skip(*depth).product::<usize>() * dtype.size();
+        let mut out = Vec::with_capacity(Tensor::zeros(dtype, shape)?.bytes().len());
+        for (n, place) in places.iter().enumerate() {
+            let start = (n.checked_div(per_batch).unwrap_or(0) * part + place) * dtype.size();
+            out.extend_from_slice(data.bytes().get(start..start + run).unwrap_or(&[]));
+        }
+        Ok(vec![Tensor::from_bytes(dtype, shape, &out)?])
     }
 }

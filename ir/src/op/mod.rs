@@ -8,10 +8,12 @@ mod control;
 mod conv;
 mod ctc;
 mod cx;
+mod det;
 mod dynamic;
 mod elements;
 mod elementwise;
 mod expand;
+mod fold;
 mod fused;
 mod gather;
 mod gelu;
@@ -21,14 +23,21 @@ mod loss;
 mod matmul;
 mod norm;
 mod norm_channels;
+mod order;
 mod parametric;
 mod pool;
+mod random;
 mod reduce;
+mod resize;
+mod roi;
 mod rotary;
+mod sample;
 pub mod scalar;
+mod scatter;
 mod select;
 mod slicing;
 mod softmax;
+mod topk;
 mod window;
 
 pub use activation::Activation;
@@ -39,12 +48,14 @@ pub use control::{If, Loop, run_loop};
 pub use conv::{Conv, ConvTranspose};
 pub use ctc::CTCLoss;
 pub use cx::{Eval, Infer, OpError};
+pub use det::Det;
 pub use dynamic::{NonZero, SymbolOf};
 pub use elements::broadcast_indices;
 pub use elementwise::{Binary, BinaryFn, Domain, Unary, UnaryFn};
 pub use expand::{Expand, Pad, PadMode, Tile};
+pub use fold::Col2Im;
 pub use fused::{FusedConv, FusedMatMul};
-pub use gather::{Gather, GatherElements};
+pub use gather::{Gather, GatherElements, GatherND};
 pub use gelu::{Gelu, GeluForm, Swish};
 pub use generate::{ConstantOfShape, Range, ShapeOf};
 pub use layout::{Reshape, Transpose};
@@ -52,14 +63,21 @@ pub use loss::{Reduction, SoftmaxCrossEntropyLoss};
 pub use matmul::MatMul;
 pub use norm::{LayerNormalization, RMSNormalization, SkipLayerNormalization};
 pub use norm_channels::{BatchNormalization, GroupNormalization, InstanceNormalization};
+pub use order::{ReverseSequence, Trilu};
 pub use parametric::{Clip, Elu, HardSigmoid, LeakyRelu};
-pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
+pub use pool::{AveragePool, GlobalAveragePool, LpPool, MaxPool, MaxPoolIndices};
+pub use random::{Distribution, Random};
 pub use reduce::{Reduce, ReduceFn};
+pub use resize::{Coordinates, NearestMode, Resize, ResizeMode};
+pub use roi::{MaxRoiPool, RoiAlign, RoiMode};
 pub use rotary::RotaryEmbedding;
+pub use sample::{DeformConv, GridSample, SampleMode, SamplePadding};
 pub use scalar::{erf, float_binary, float_unary, int_binary};
+pub use scatter::{ScatterElements, ScatterND, ScatterReduction};
 pub use select::{Cast, Where};
 pub use slicing::{Concat, Slice, Split};
 pub use softmax::{LogSoftmax, Softmax};
+pub use topk::TopK;
 
 use crate::builder::{BuildError, GraphBuilder};
 use crate::graph::ValueId;
@@ -240,7 +258,16 @@ op_table! {
     ConvTranspose,
     MaxPool,
     AveragePool,
+    LpPool,
+    MaxPoolIndices,
     GlobalAveragePool,
+    RoiAlign,
+    MaxRoiPool,
+    Resize,
+    GridSample,
+    DeformConv,
+    Col2Im,
+    Det,
     Softmax,
     LogSoftmax,
     Attention,
@@ -259,6 +286,12 @@ op_table! {
     Transpose,
     Gather,
     GatherElements,
+    GatherND,
+    ScatterElements,
+    ScatterND,
+    TopK,
+    ReverseSequence,
+    Trilu,
     Slice,
     Concat,
     Split,
@@ -268,6 +301,7 @@ op_table! {
     Range,
     ConstantOfShape,
     ShapeOf,
+    Random,
     SoftmaxCrossEntropyLoss,
     CTCLoss,
     SymbolOf,

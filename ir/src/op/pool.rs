@@ -3,6 +3,7 @@
 use super::elements::{at, each_index, flat, strides};
 use super::window::Window;
 use super::*;
+use crate::dtype::DType;
 use crate::op_struct;
 
 const X: &[Operand] = &[one("x")];
@@ -41,6 +42,24 @@ op_struct! {
     }
 }
 
+op_struct! {
+    /// Root of the sum of powers under each window of x `[N, C, spatial..]`: (sum |x|^p)^(1/p). ONNX LpPool-18.
+    pub struct LpPool = "LpPool" {
+        /// Extents of the window.
+        pub kernel: Vec<i64>,
+        /// Step from one window to the next, one a spatial axis.
+        pub strides: Vec<i64>,
+        /// Padding: first all begins, then all ends.
+        pub pads: Vec<i64>,
+        /// Distance of taps, one a spatial axis.
+        pub dilations: Vec<i64>,
+        /// Round the number of windows up.
+        pub ceil_mode: bool = false,
+        /// The power.
+        pub p: i64 = 2,
+    }
+}
+
 macro_rules! pool {
     ($name:ident, $opset:literal, |$op:ident, $taps:ident| $result:expr) => {
         impl $name {
@@ -56,29 +75,137 @@ macro_rules! pool {
                 Onnx::Op(Self::NAME, $opset)
             }
             fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+                cx.expect_float(0)?;
                 infer_pool(cx, &self.kernel, self.window(), self.ceil_mode)
             }
             fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
                 let $op = self;
-                eval_pool(cx, &self.kernel, self.window(), |$taps| $result)
+                let mut out = Vec::new();
+                each_window(cx, &self.kernel, self.window(), |$taps| out.push($result))?;
+                let (dtype, shape) = cx.output(0)?;
+                Ok(vec![Tensor::from_f64(dtype, shape, &out)?])
             }
         }
     };
 }
-pool!(MaxPool, 12, |_op, taps| taps
-    .inside
-    .iter()
-    .copied()
-    .fold(f64::NEG_INFINITY, |a, b| { if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) } }));
 pool!(AveragePool, 19, |op, taps| {
     let count = if op.count_include_pad { taps.padded } else { taps.inside.len() };
-    taps.inside.iter().sum::<f64>() / count as f64
+    taps.inside.iter().map(|&(_, x)| x).sum::<f64>() / count as f64
 });
+pool!(LpPool, 18, |op, taps| {
+    let p = op.p as f64;
+    taps.inside.iter().map(|(_, x)| x.abs().powf(p)).sum::<f64>().powf(1.0 / p)
+});
+
+impl MaxPool {
+    fn window(&self) -> Window<'_> {
+        Window { strides: &self.strides, pads: &self.pads, dilations: &self.dilations }
+    }
+}
+
+impl OpDef for MaxPool {
+    fn operands(&self) -> &'static [Operand] {
+        X
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("MaxPool", 12)
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        expect_orderable(cx)?;
+        infer_pool(cx, &self.kernel, self.window(), self.ceil_mode)
+    }
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        let (values, _) = largest(cx, &self.kernel, self.window())?;
+        Ok(vec![values])
+    }
+}
+
+op_struct! {
+    /// MaxPool, and where in x each of its elements is (the first of equals): the number of the element counted
+    /// through x, i64. ONNX MaxPool-12 with its second result.
+    pub struct MaxPoolIndices = "MaxPoolIndices" {
+        /// Extents of the window.
+        pub kernel: Vec<i64>,
+        /// Step from one window to the next, one a spatial axis.
+        pub strides: Vec<i64>,
+        /// Padding: first all begins, then all ends.
+        pub pads: Vec<i64>,
+        /// Distance of taps, one a spatial axis.
+        pub dilations: Vec<i64>,
+        /// Round the number of windows up.
+        pub ceil_mode: bool = false,
+        /// Count within a plane down the columns: the first spatial axis runs fastest.
+        pub column_major: bool = false,
+    }
+}
+
+impl OpDef for MaxPoolIndices {
+    fn operands(&self) -> &'static [Operand] {
+        X
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("MaxPool", 12)
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        expect_orderable(cx)?;
+        let window = Window { strides: &self.strides, pads: &self.pads, dilations: &self.dilations };
+        let values = infer_pool(cx, &self.kernel, window, self.ceil_mode)?;
+        let places = values.iter().map(|t| TensorType { dtype: DType::I64, shape: t.shape.clone() });
+        Ok(values.iter().cloned().chain(places).collect())
+    }
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        let window = Window { strides: &self.strides, pads: &self.pads, dilations: &self.dilations };
+        let (values, mut places) = largest(cx, &self.kernel, window)?;
+        let spatial = cx.input(0)?.shape().get(2..).unwrap_or(&[]);
+        if self.column_major {
+            let area: usize = spatial.iter().product();
+            let by_row = strides(spatial);
+            let reversed: Vec<usize> = spatial.iter().rev().copied().collect();
+            let by_column: Vec<usize> = strides(&reversed).into_iter().rev().collect();
+            for p in &mut places {
+                let within = *p % area.max(1);
+                let index: Vec<usize> =
+                    by_row.iter().zip(spatial).map(|(s, d)| within / (*s).max(1) % (*d).max(1)).collect();
+                *p = *p - within + flat(&index, &by_column);
+            }
+        }
+        let places: Vec<i64> = places.into_iter().map(|p| i64::try_from(p).unwrap_or(i64::MAX)).collect();
+        let places = Tensor::from_slice(values.shape(), &places)?;
+        Ok(vec![values, places])
+    }
+}
+
+fn expect_orderable(cx: &Infer<'_>) -> Result<(), OpError> {
+    let x = cx.ty(0)?;
+    // Wider integers are no doubles.
+    match x.dtype {
+        DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I32 | DType::U32 => Ok(()),
+        d if d.is_float() => Ok(()),
+        _ => Err(cx.reject(0, "a float type, or integers of at most 32 bits")),
+    }
+}
+
+/// The largest element under each window and its place in x, the first of equals; a NaN counts as largest.
+fn largest(cx: &Eval<'_>, kernel: &[i64], window: Window<'_>) -> Result<(Tensor, Vec<usize>), OpError> {
+    let (dtype, shape) = cx.output(0)?;
+    let (mut values, mut places) = (Vec::new(), Vec::new());
+    each_window(cx, kernel, window, |taps| {
+        let mut best = taps.inside.first().copied().unwrap_or((0, f64::NEG_INFINITY));
+        for &(place, x) in &taps.inside {
+            if x > best.1 || (x.is_nan() && !best.1.is_nan()) {
+                best = (place, x);
+            }
+        }
+        places.push(best.0);
+        values.push(best.1);
+    })?;
+    Ok((Tensor::from_f64(dtype, shape, &values)?, places))
+}
 
 /// What lies under one window.
 struct Taps {
-    /// Elements of x.
-    inside: Vec<f64>,
+    /// Elements of x and their places.
+    inside: Vec<(usize, f64)>,
     /// Number of taps on x or its padding; in ceil mode a window may reach beyond.
     padded: usize,
 }
@@ -89,7 +216,7 @@ fn infer_pool(
     window: Window<'_>,
     ceil: bool,
 ) -> Result<Vec<TensorType>, OpError> {
-    let x = cx.expect_float(0)?;
+    let x = cx.ty(0)?;
     let [batch, channels, spatial @ ..] = x.shape.as_slice() else {
         return Err(cx.reject(0, "[N, C, spatial..]"));
     };
@@ -110,19 +237,19 @@ fn infer_pool(
     Ok(vec![TensorType { dtype: x.dtype, shape }])
 }
 
-fn eval_pool(
+/// Calls `f` with what lies under each window, in the order of the result.
+fn each_window(
     cx: &Eval<'_>,
     kernel: &[i64],
     window: Window<'_>,
-    f: impl Fn(&Taps) -> f64,
-) -> Result<Vec<Tensor>, OpError> {
+    mut f: impl FnMut(&Taps),
+) -> Result<(), OpError> {
     let x = cx.input(0)?;
-    let (dtype, shape) = cx.output(0)?;
+    let (_, shape) = cx.output(0)?;
     let v = x.to_f64_vec();
     let from = strides(x.shape());
     let spatial = x.shape().get(2..).unwrap_or(&[]);
     let kernel: Vec<usize> = kernel.iter().map(|&k| usize::try_from(k).unwrap_or(0)).collect();
-    let mut out = Vec::new();
     each_index(shape, |index| {
         let (channel, place) = index.split_at(2.min(index.len()));
         let mut taps = Taps { inside: Vec::new(), padded: 0 };
@@ -139,14 +266,14 @@ fn eval_pool(
             }
             taps.padded += usize::from(padded);
             if inside {
-                taps.inside.push(at(&v, flat(&source, &from)));
+                let place = flat(&source, &from);
+                taps.inside.push((place, at(&v, place)));
             }
             Ok(())
         })?;
-        out.push(f(&taps));
+        f(&taps);
         Ok(())
-    })?;
-    Ok(vec![Tensor::from_f64(dtype, shape, &out)?])
+    })
 }
 
 op_struct! {

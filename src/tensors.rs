@@ -24,12 +24,16 @@ fn from_file_dtype(d: Dtype) -> Option<DType> {
         Dtype::BF16 => DType::BF16,
         Dtype::F32 => DType::F32,
         Dtype::F64 => DType::F64,
+        Dtype::F8_E4M3 => DType::F8E4M3FN,
+        Dtype::F8_E5M2 => DType::F8E5M2,
+        Dtype::F8_E8M0 => DType::F8E8M0,
         _ => return None,
     })
 }
 
-fn to_file_dtype(d: DType) -> Dtype {
-    match d {
+/// None for the storage types that the format does not have, or packs.
+fn to_file_dtype(d: DType) -> Option<Dtype> {
+    Some(match d {
         DType::Bool => Dtype::BOOL,
         DType::I8 => Dtype::I8,
         DType::I16 => Dtype::I16,
@@ -43,7 +47,12 @@ fn to_file_dtype(d: DType) -> Dtype {
         DType::BF16 => Dtype::BF16,
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
-    }
+        DType::F8E4M3FN => Dtype::F8_E4M3,
+        DType::F8E5M2 => Dtype::F8_E5M2,
+        DType::F8E8M0 => Dtype::F8_E8M0,
+        DType::I4 | DType::U4 | DType::I2 | DType::U2 => return None,
+        DType::F8E4M3FNUZ | DType::F8E5M2FNUZ | DType::F4E2M1 => return None,
+    })
 }
 
 /// Reads every tensor of a safetensors file, by name. Aligned tensors share the mapped file.
@@ -97,7 +106,10 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Error> {
     let views = tensors
         .iter()
         .map(|(name, t)| {
-            TensorView::new(to_file_dtype(t.dtype()), t.shape().to_vec(), t.bytes())
+            let dtype = to_file_dtype(t.dtype()).ok_or_else(|| {
+                bad(format!("tensor `{name}` is of {}, which safetensors files do not have", t.dtype()))
+            })?;
+            TensorView::new(dtype, t.shape().to_vec(), t.bytes())
                 .map(|v| (name.clone(), v))
                 .map_err(|e| bad(format!("tensor `{name}`: {e}")))
         })

@@ -228,7 +228,7 @@ impl<'m> GraphBuilder<'m> {
         if self.ty(x)?.dtype == to {
             return Ok(x);
         }
-        self.op(Cast { to }, &[x])
+        self.op(Cast::to(to), &[x])
     }
 }
 

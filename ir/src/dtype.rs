@@ -32,11 +32,31 @@ pub enum DType {
     F32,
     /// IEEE 754 double precision.
     F64,
+    /// Signed 4-bit integers. This and all that follow are stored one byte an element; see [`DType::is_narrow`].
+    I4,
+    /// Unsigned 4-bit integers.
+    U4,
+    /// Signed 2-bit integers.
+    I2,
+    /// Unsigned 2-bit integers.
+    U2,
+    /// 8-bit floats of 4 exponent bits: no infinity, one NaN of either sign.
+    F8E4M3FN,
+    /// 8-bit floats of 4 exponent bits: no infinity, no minus zero, one NaN.
+    F8E4M3FNUZ,
+    /// 8-bit floats of 5 exponent bits, as IEEE 754 would have them.
+    F8E5M2,
+    /// 8-bit floats of 5 exponent bits: no infinity, no minus zero, one NaN.
+    F8E5M2FNUZ,
+    /// Powers of two from -127 to 127, and NaN.
+    F8E8M0,
+    /// 4-bit floats of 2 exponent bits: finite numbers alone.
+    F4E2M1,
 }
 
 impl DType {
     /// Every element type, in declaration order.
-    pub const ALL: [DType; 13] = [
+    pub const ALL: [DType; 23] = [
         DType::Bool,
         DType::I8,
         DType::I16,
@@ -50,29 +70,62 @@ impl DType {
         DType::BF16,
         DType::F32,
         DType::F64,
+        DType::I4,
+        DType::U4,
+        DType::I2,
+        DType::U2,
+        DType::F8E4M3FN,
+        DType::F8E4M3FNUZ,
+        DType::F8E5M2,
+        DType::F8E5M2FNUZ,
+        DType::F8E8M0,
+        DType::F4E2M1,
     ];
 
     /// Size of one element in bytes.
     pub const fn size(self) -> usize {
         match self {
             DType::Bool | DType::I8 | DType::U8 => 1,
+            DType::I4 | DType::U4 | DType::I2 | DType::U2 => 1,
+            DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ => 1,
+            DType::F8E8M0 | DType::F4E2M1 => 1,
             DType::I16 | DType::U16 | DType::F16 | DType::BF16 => 2,
             DType::I32 | DType::U32 | DType::F32 => 4,
             DType::I64 | DType::U64 | DType::F64 => 8,
         }
     }
 
-    /// True for the four floating-point types.
+    /// True for the four floating-point types that ops calculate with.
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
     }
 
-    /// True for signed and unsigned integers; false for bool.
+    /// True for signed and unsigned integers that ops calculate with; false for bool.
     pub const fn is_int(self) -> bool {
-        !self.is_float() && !matches!(self, DType::Bool)
+        !self.is_float() && !self.is_narrow() && !matches!(self, DType::Bool)
     }
 
-    /// The name used by the text format, and by safetensors in upper case.
+    /// True for the storage types: integers under 8 bits and floats of 8 bits or fewer. Ops move and convert them, and
+    /// do not calculate with them. Each element takes a byte: an integer's value (sign-extended), a float's code.
+    pub const fn is_narrow(self) -> bool {
+        self.is_narrow_int()
+            || matches!(
+                self,
+                DType::F8E4M3FN
+                    | DType::F8E4M3FNUZ
+                    | DType::F8E5M2
+                    | DType::F8E5M2FNUZ
+                    | DType::F8E8M0
+                    | DType::F4E2M1
+            )
+    }
+
+    /// True for the storage types that are integers.
+    pub const fn is_narrow_int(self) -> bool {
+        matches!(self, DType::I4 | DType::U4 | DType::I2 | DType::U2)
+    }
+
+    /// The name used by the text format.
     pub const fn name(self) -> &'static str {
         match self {
             DType::Bool => "bool",
@@ -88,6 +141,16 @@ impl DType {
             DType::BF16 => "bf16",
             DType::F32 => "f32",
             DType::F64 => "f64",
+            DType::I4 => "i4",
+            DType::U4 => "u4",
+            DType::I2 => "i2",
+            DType::U2 => "u2",
+            DType::F8E4M3FN => "f8e4m3fn",
+            DType::F8E4M3FNUZ => "f8e4m3fnuz",
+            DType::F8E5M2 => "f8e5m2",
+            DType::F8E5M2FNUZ => "f8e5m2fnuz",
+            DType::F8E8M0 => "f8e8m0",
+            DType::F4E2M1 => "f4e2m1",
         }
     }
 }
@@ -100,7 +163,9 @@ impl fmt::Display for DType {
 
 /// The text was no element type's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown element type `{0}`; expected one of bool, i8..i64, u8..u64, f16, bf16, f32, f64")]
+#[error(
+    "unknown element type `{0}`; expected one of bool, i2..i64, u2..u64, f16, bf16, f32, f64, f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0, f4e2m1"
+)]
 pub struct UnknownDType(pub String);
 
 impl FromStr for DType {

@@ -1,6 +1,7 @@
 //! Host tensors: a dtype, a concrete shape and shared, immutable, row-major bytes. No arithmetic belongs here.
 
 use crate::dtype::{DType, Element};
+use crate::narrow::{self, Rounding};
 use std::fmt;
 use std::sync::Arc;
 
@@ -257,8 +258,14 @@ impl Tensor {
         convert(self, |x| x as i64, |x| x)
     }
 
-    /// A copy in another element type. Float to int truncates; anything to bool is `!= 0`; ints wrap.
+    /// A copy in another element type. Float to int truncates; anything to bool is `!= 0`; ints wrap; floats of 8 bits
+    /// saturate.
     pub fn cast(&self, to: DType) -> Result<Self, TensorError> {
+        self.cast_with(to, Rounding::default())
+    }
+
+    /// As [`Tensor::cast`], with a say in how storage types round.
+    pub fn cast_with(&self, to: DType, rounding: Rounding) -> Result<Self, TensorError> {
         if to == self.dtype {
             return Ok(self.clone());
         }
@@ -279,6 +286,13 @@ impl Tensor {
             DType::BF16 => collect::<half::bf16>(self),
             DType::F32 => collect::<f32>(self),
             DType::F64 => collect::<f64>(self),
+            _ => {
+                let float = |x| narrow::encode(to, x, rounding).unwrap_or(0);
+                let int = |x| {
+                    narrow::encode_int(to, x).or_else(|| narrow::encode(to, x as f64, rounding)).unwrap_or(0)
+                };
+                Tensor::from_bytes(to, &self.shape, &convert(self, float, int))
+            }
         }
     }
 
@@ -315,6 +329,10 @@ fn write_scalar(dtype: DType, v: f64, out: &mut [u8]) {
         DType::BF16 => put::<half::bf16>(v, out),
         DType::F32 => put::<f32>(v, out),
         DType::F64 => put::<f64>(v, out),
+        dtype => {
+            let code = narrow::encode(dtype, v, Rounding::default());
+            out.iter_mut().zip(code).for_each(|(o, c)| *o = c);
+        }
     }
 }
 
@@ -340,6 +358,15 @@ fn convert<R>(t: &Tensor, f: impl Fn(f64) -> R, i: impl Fn(i64) -> R) -> Vec<R> 
         DType::BF16 => floats::<half::bf16, R>(t, f),
         DType::F32 => floats::<f32, R>(t, f),
         DType::F64 => floats::<f64, R>(t, f),
+        dtype => {
+            let number = |&code| narrow::decode(dtype, code).unwrap_or(0.0);
+            let numbers = t.bytes().iter().map(number);
+            if dtype.is_narrow_int() {
+                numbers.map(|x| i(x as i64)).collect()
+            } else {
+                numbers.map(f).collect()
+            }
+        }
     }
 }
 
@@ -357,5 +384,26 @@ impl fmt::Debug for Tensor {
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
         self.dtype == other.dtype && self.shape == other.shape && self.bytes() == other.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_types_convert_and_reach_every_code() -> Result<(), TensorError> {
+        let x = Tensor::from_slice(&[4], &[-9f32, 8.0, 3.7, -1.2])?;
+        assert_eq!(x.cast(DType::I4)?.to_i64_vec(), [7, -8, 3, -1]);
+        assert_eq!(x.cast(DType::U2)?.to_i64_vec(), [3, 0, 3, 3]);
+        assert_eq!(x.cast(DType::F4E2M1)?.to_f64_vec(), [-6.0, 6.0, 4.0, -1.0]);
+        let wide = Tensor::from_i64(DType::I64, &[2], &[1000, 17])?;
+        assert_eq!(wide.cast(DType::F8E4M3FN)?.to_f64_vec(), [448.0, 16.0]);
+        assert_eq!(wide.cast(DType::F8E4M3FN)?.cast(DType::I32)?.to_i64_vec(), [448, 16]);
+        let free = Rounding { saturate: false, ..Rounding::default() };
+        assert!(wide.cast_with(DType::F8E4M3FN, free)?.to_f64_vec()[0].is_nan());
+        assert_eq!(Tensor::scalar(DType::F8E5M2, 0.3).to_f64_vec(), [0.3125]);
+        assert_eq!(Tensor::scalar(DType::I4, -3.0).bytes(), [0xfd]);
+        Ok(())
     }
 }

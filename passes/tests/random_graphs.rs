@@ -188,8 +188,8 @@ impl Maker<'_> {
                 self.b.op(Expand { shape: to, trust: false }, &[x]).ok()
             }
             21 => {
-                let wide = self.b.op(Cast { to: DType::F64 }, &[x]).ok()?;
-                self.b.op(Cast { to: DType::F32 }, &[wide]).ok()
+                let wide = self.b.op(Cast::to(DType::F64), &[x]).ok()?;
+                self.b.op(Cast::to(DType::F32), &[wide]).ok()
             }
             22 => {
                 // The variance part of a norm, with its mean.

@@ -6,7 +6,7 @@ mod places;
 use crate::conformance::Case;
 use frit_ir::op::{self, Activation, BinaryFn, Domain, GeluForm, PadMode, ReduceFn, UnaryFn};
 use frit_ir::random::Stream;
-use frit_ir::{DType, Dim, Op, Tensor, TensorError};
+use frit_ir::{DType, Dim, Op, RoundMode, Tensor, TensorError};
 
 /// Floats that ops are tried with.
 const FLOATS: [DType; 3] = [DType::F32, DType::F64, DType::F16];
@@ -170,12 +170,18 @@ fn elementwise(c: &mut Cases) -> Result<()> {
             } else {
                 c.whole(from, &[300], 0, 90)?
             };
-            c.add(op::Cast { to }, vec![Given(x)])?;
+            c.add(op::Cast::to(to), vec![Given(x)])?;
+        }
+    }
+    for to in DType::ALL.into_iter().filter(|d| d.is_narrow()) {
+        let x = c.within(DType::F32, &[400], -600.0, 600.0)?;
+        for round_mode in RoundMode::ALL.iter().copied() {
+            c.add(op::Cast { to, saturate: false, round_mode }, vec![Given(x.clone())])?;
         }
     }
     let x = Tensor::from_slice(&[6], &[1.9f32, -1.9, 3e9, -3e9, 0.5, -0.5])?;
     for to in [DType::I32, DType::I64, DType::Bool] {
-        c.add(op::Cast { to }, vec![Given(x.clone())])?;
+        c.add(op::Cast::to(to), vec![Given(x.clone())])?;
     }
     for shape in [&[9][..], &[4, 101]] {
         for dtype in FLOATS {

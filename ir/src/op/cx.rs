@@ -199,6 +199,14 @@ impl<'a> Infer<'a> {
             .ok_or_else(|| self.reject(index, format!("a shape that broadcasts with {a:?}")))
     }
 
+    /// Refuses operands of the storage types.
+    pub fn refuse_narrow(&self) -> Result<(), OpError> {
+        match self.present().find(|(_, t)| t.dtype.is_narrow()) {
+            Some((index, _)) => Err(self.reject(index, "an element type that is not for storage alone")),
+            None => Ok(()),
+        }
+    }
+
     /// Checks the number of operands and that required ones are there.
     pub fn check_arity(&self, operands: &[Operand]) -> Result<(), OpError> {
         let variadic = operands.last().is_some_and(|o| o.arity == Arity::Variadic);

@@ -26,6 +26,9 @@ impl OpDef for Expand {
     fn onnx(&self) -> Onnx {
         Onnx::Op("Expand", 13)
     }
+    fn takes_narrow(&self) -> bool {
+        true
+    }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;
         let open =
@@ -70,6 +73,9 @@ impl OpDef for Tile {
     }
     fn onnx(&self) -> Onnx {
         Onnx::Op("Tile", 13)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;
@@ -124,6 +130,9 @@ impl OpDef for Pad {
     }
     fn onnx(&self) -> Onnx {
         Onnx::Op("Pad", 13)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;

@@ -43,6 +43,9 @@ impl OpDef for Gather {
     fn onnx(&self) -> Onnx {
         Onnx::Op("Gather", 13)
     }
+    fn takes_narrow(&self) -> bool {
+        true
+    }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let data = cx.ty(0)?;
         let indices = expect_indices(cx)?;
@@ -90,6 +93,9 @@ impl OpDef for GatherElements {
     }
     fn onnx(&self) -> Onnx {
         Onnx::Op("GatherElements", 13)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let data = cx.ty(0)?;

@@ -29,8 +29,8 @@ impl OpDef for Range {
         Onnx::Op("Range", 11)
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
-        if self.dtype == DType::Bool {
-            return Err(cx.bad_attr("dtype", "bool is no number type"));
+        if !self.dtype.is_int() && !self.dtype.is_float() {
+            return Err(cx.bad_attr("dtype", format!("{} is no number type", self.dtype)));
         }
         let distance = i64::try_from(self.step.unsigned_abs()).map_err(|_| crate::DimError::Overflow)?;
         let span = match self.step {

@@ -24,6 +24,9 @@ impl OpDef for Reshape {
     fn onnx(&self) -> Onnx {
         Onnx::Op("Reshape", 14)
     }
+    fn takes_narrow(&self) -> bool {
+        true
+    }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;
         let to = TensorType { dtype: x.dtype, shape: self.shape.clone() };
@@ -57,6 +60,9 @@ impl OpDef for Transpose {
     }
     fn onnx(&self) -> Onnx {
         Onnx::Op("Transpose", 13)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;

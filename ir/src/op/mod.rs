@@ -138,6 +138,10 @@ pub trait OpDef: Attributes + Clone + PartialEq + std::fmt::Debug {
     fn onnx(&self) -> Onnx;
     /// Types of the outputs from types of the inputs; refuses operands that do not fit.
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError>;
+    /// True when the op moves or converts elements without calculating, and so takes the storage types.
+    fn takes_narrow(&self) -> bool {
+        false
+    }
     /// Reference evaluation of a primitive op: naive and obviously right. Composite ops leave it out.
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
         Err(OpError::NoEvaluation(cx.op))
@@ -197,9 +201,14 @@ macro_rules! op_table {
             pub fn bodies(&self) -> Vec<&str> { match self { $(Op::$variant(o) => o.bodies()),* } }
             /// True when the op is defined by its decomposition.
             pub fn is_composite(&self) -> bool { match self { $(Op::$variant(o) => o.is_composite()),* } }
+            /// True when the op takes the storage types.
+            pub fn takes_narrow(&self) -> bool { match self { $(Op::$variant(o) => o.takes_narrow()),* } }
             /// Types of the outputs.
             pub fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
                 cx.check_arity(self.operands())?;
+                if !self.takes_narrow() {
+                    cx.refuse_narrow().map_err(|e| e.named(self.name(), self.operands()))?;
+                }
                 let types = match self { $(Op::$variant(o) => o.infer(cx)),* };
                 types.map_err(|e| e.named(self.name(), self.operands()))
             }

@@ -3,6 +3,7 @@
 use super::elements::{at, broadcast_indices};
 use super::*;
 use crate::dtype::DType;
+use crate::narrow::{RoundMode, Rounding};
 use crate::op_struct;
 
 op_struct! {
@@ -17,6 +18,9 @@ impl OpDef for Where {
     }
     fn onnx(&self) -> Onnx {
         Onnx::Op("Where", 16)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let c = cx.expect_dtype(0, DType::Bool)?;
@@ -42,10 +46,26 @@ impl OpDef for Where {
 
 op_struct! {
     /// Converts elements. Float to int truncates toward zero and saturates, anything to bool is `!= 0`,
-    /// ints wrap. ONNX Cast-13.
+    /// ints wrap, also to 2 and 4 bits. Floats round to nearest, halves to even. ONNX Cast-24.
     pub struct Cast = "Cast" {
         /// Element type of the result.
         pub to: DType,
+        /// In floats of 8 bits, numbers beyond the largest become it, and not infinity or NaN.
+        pub saturate: bool = true,
+        /// How f8e8m0 rounds.
+        pub round_mode: RoundMode = RoundMode::Up,
+    }
+}
+
+impl Cast {
+    /// The usual conversion to a type.
+    pub fn to(to: DType) -> Self {
+        Cast { to, saturate: true, round_mode: RoundMode::Up }
+    }
+
+    /// What the conversion does about numbers that its target does not have.
+    pub fn rounding(&self) -> Rounding {
+        Rounding { saturate: self.saturate, mode: self.round_mode }
     }
 }
 
@@ -55,12 +75,15 @@ impl OpDef for Cast {
         OPERANDS
     }
     fn onnx(&self) -> Onnx {
-        Onnx::Op("Cast", 13)
+        Onnx::Op("Cast", 24)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         Ok(vec![TensorType { dtype: self.to, shape: cx.ty(0)?.shape.clone() }])
     }
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
-        Ok(vec![cx.input(0)?.cast(self.to)?])
+        Ok(vec![cx.input(0)?.cast_with(self.to, self.rounding())?])
     }
 }

@@ -52,6 +52,9 @@ impl OpDef for Slice {
     fn onnx(&self) -> Onnx {
         Onnx::Op("Slice", 13)
     }
+    fn takes_narrow(&self) -> bool {
+        true
+    }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;
         let n = self.axes.len();
@@ -139,6 +142,9 @@ impl OpDef for Concat {
     fn onnx(&self) -> Onnx {
         Onnx::Op("Concat", 13)
     }
+    fn takes_narrow(&self) -> bool {
+        true
+    }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let first = cx.ty(0)?;
         let axis = cx.axis("axis", self.axis, first.rank())?;
@@ -190,6 +196,9 @@ impl OpDef for Split {
     }
     fn onnx(&self) -> Onnx {
         Onnx::Op("Split", 13)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let x = cx.ty(0)?;

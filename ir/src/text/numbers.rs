@@ -3,6 +3,7 @@
 use super::ParseError;
 use super::lexer::{Lexer, Token, error_at};
 use crate::dtype::DType;
+use crate::narrow::{self, RoundMode, Rounding};
 use crate::tensor::Tensor;
 use std::fmt::Write;
 
@@ -75,6 +76,14 @@ fn bits(bytes: &[u8]) -> u64 {
 }
 
 fn write_element(out: &mut String, dtype: DType, bytes: &[u8]) {
+    if let Some(x) = narrow_number(dtype, bytes) {
+        if dtype.is_narrow_int() {
+            let _ = write!(out, "{x}");
+        } else {
+            write_float(out, x);
+        }
+        return;
+    }
     let _ = match Tensor::from_bytes(dtype, &[], bytes) {
         Ok(t) if dtype == DType::Bool && bytes.iter().all(|&b| b < 2) => {
             write!(out, "{}", t.bytes() == [1])
@@ -98,6 +107,15 @@ fn write_element(out: &mut String, dtype: DType, bytes: &[u8]) {
         Ok(_) if dtype == DType::U64 => write!(out, "{}", bits(bytes)),
         _ => write!(out, "{:#x}", bits(bytes)),
     };
+}
+
+/// Storage types read what is written exactly, infinity included.
+const EXACT: Rounding = Rounding { saturate: false, mode: RoundMode::Down };
+
+/// The number of a storage type's code, where that is the number's only code.
+fn narrow_number(dtype: DType, bytes: &[u8]) -> Option<f64> {
+    let code = *bytes.first()?;
+    narrow::decode(dtype, code).filter(|&x| !x.is_nan() && narrow::encode(dtype, x, EXACT) == Some(code))
 }
 
 fn canonical_nan(dtype: DType) -> Option<Tensor> {
@@ -132,6 +150,10 @@ pub(super) fn element(lx: &mut Lexer<'_>, dtype: DType) -> Result<Vec<u8>, Parse
         let bytes = s.parse().ok().and_then(raw).ok_or_else(too_wide)?;
         lx.next()?;
         return Ok(bytes);
+    }
+    if dtype.is_narrow() && !dtype.is_narrow_int() {
+        let x = float(lx)?;
+        return narrow::encode(dtype, x, EXACT).map(|code| vec![code]).ok_or_else(too_wide);
     }
     let made = if dtype.is_float() {
         let negative = lx.eat('-')?;

@@ -38,9 +38,9 @@ pub const RULES: &[Rule] = &[
     ),
     Rule::new(
         "expand_after_cast",
-        "Cast{to=?t}(Expand(?x)@e)",
-        "Expand{*e}(Cast{to=?t}(?x))",
-        &["x: f32[1, 3]; e.shape = [2, 3]; t = bool"],
+        "Cast(Expand(?x)@e)@c",
+        "Expand{*e}(Cast{*c}(?x))",
+        &["x: f32[1, 3]; e.shape = [2, 3]; c.to = bool"],
     ),
     Rule::new(
         "expand_after_zip",

@@ -37,9 +37,9 @@ pub const RULES: &[Rule] = &[
     Rule::new("cast_to_same", "Cast{to=?t}(?x)", "?x", &["x: f32[2, 3]; t = f32"]),
     Rule::new(
         "cast_twice",
-        "Cast{to=?b}(Cast{to=?a}(?x))",
-        "Cast{to=?b}(?x)",
-        &["x: bool[2, 3]; a = i64; b = f32", "x: f32[2, 3]; a = f64; b = i64"],
+        "Cast(Cast{to=?a}(?x))@c",
+        "Cast{*c}(?x)",
+        &["x: bool[2, 3]; a = i64; c.to = f32", "x: f32[2, 3]; a = f64; c.to = i64"],
     )
     .when(first_cast_keeps_everything),
     Rule::new("expand_to_same", "Expand{shape=?s}(?x)", "?x", &["x: f32[2, 3]; s = [2, 3]"]),

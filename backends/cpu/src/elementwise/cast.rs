@@ -30,6 +30,7 @@ pub fn cast(from: DType, x: &[u8], to: DType, out: &mut [u8]) -> Result<(), Kern
         DType::BF16 => from_element::<half::bf16>(x, to, out),
         DType::F32 => from_element::<f32>(x, to, out),
         DType::F64 => from_element::<f64>(x, to, out),
+        narrow => Err(parameters(NAME, format!("{narrow} is a storage type"))),
     }
 }
 
@@ -53,6 +54,7 @@ fn from_source<T: bytemuck::Pod + Send + Sync>(
                 DType::Bool => convert(x, out, |v| u8::from(int(v) != 0)),
                 $( DType::$d if is_float => convert(x, out, |v| <$t>::from_f64(float(v))), )*
                 $( DType::$d => convert(x, out, |v| <$t>::from_i64(int(v))), )*
+                narrow => Err(parameters(NAME, format!("{narrow} is a storage type"))),
             }
         };
     }

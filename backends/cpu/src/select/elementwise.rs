@@ -176,6 +176,9 @@ pub(super) fn select(cx: &Cx<'_>) -> Selected {
 
 pub(super) fn cast(cx: &Cx<'_>, op: &op::Cast) -> Selected {
     let (from, to) = (cx.input(0)?.dtype, op.to);
+    if from.is_narrow() || to.is_narrow() {
+        return None;
+    }
     kernel("Cast", move |run| {
         let x = run.tensor(0)?;
         let out = run.outputs.first_mut().ok_or_else(|| Fail::Contract("no output".to_owned()))?;

@@ -32,7 +32,8 @@ pub(super) fn constant(_: &Cx<'_>, op: &op::ConstantOfShape) -> Selected {
     kernel("ConstantOfShape", move |run| {
         let out = run.output(0).map_err(|e| Fail::Contract(e.to_string()))?;
         with_number!(dtype, T => fill::<T>(out, |_| T::from_f64(value)), else {
-            out.bytes.fill(u8::from(value != 0.0));
+            let one = frit_ir::Tensor::scalar(dtype, value);
+            out.bytes.fill(one.bytes().first().copied().unwrap_or(0));
             Ok(())
         })
     })

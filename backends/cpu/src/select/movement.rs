@@ -198,7 +198,7 @@ pub(super) fn pad(cx: &Cx<'_>, op: &op::Pad) -> Selected {
         let (before, after) = (dims(&op.before)?, dims(&op.after)?);
         let value: Vec<u8> = with_number!(x.dtype, T => {
             bytemuck::bytes_of(&<T as frit_ir::Element>::from_f64(op.value)).to_vec()
-        }, else vec![u8::from(op.value != 0.0)]);
+        }, else frit_ir::Tensor::scalar(x.dtype, op.value).bytes().to_vec());
         let mode = match op.mode {
             op::PadMode::Constant => PadMode::Constant(&value),
             op::PadMode::Edge => PadMode::Edge,

@@ -165,7 +165,7 @@ pub(super) fn counts(v: &[i64]) -> Option<Vec<usize>> {
     v.iter().map(|&n| usize::try_from(n).ok()).collect()
 }
 
-/// Calls a generic function with the Rust type of a number dtype.
+/// Calls a generic function with the Rust type of a number dtype; something else for bool and the storage types.
 macro_rules! with_number {
     ($dtype:expr, $t:ident => $body:expr, else $other:expr) => {
         match $dtype {
@@ -217,7 +217,7 @@ macro_rules! with_number {
                 type $t = f64;
                 $body
             }
-            frit_ir::DType::Bool => $other,
+            _ => $other,
         }
     };
 }

@@ -2,13 +2,14 @@
 
 use crate::error::{KernelError, exact, parameters};
 use crate::threads::{SharedMut, parallel_ranges};
-use frit_ir::{DType, Element};
+use frit_ir::narrow::{decode, encode, encode_int};
+use frit_ir::{DType, Element, Rounding};
 
 const NAME: &str = "cast";
 
 /// Converts bytes of `from` elements into bytes of `to` elements. Float to int truncates and saturates,
-/// anything to bool is `!= 0`, ints wrap.
-pub fn cast(from: DType, x: &[u8], to: DType, out: &mut [u8]) -> Result<(), KernelError> {
+/// anything to bool is `!= 0`, ints wrap; storage types round as told.
+pub fn cast(from: DType, x: &[u8], to: DType, rounding: Rounding, out: &mut [u8]) -> Result<(), KernelError> {
     if from == to {
         exact(NAME, "output", out.len(), x.len())?;
         out.copy_from_slice(x);
@@ -16,25 +17,32 @@ pub fn cast(from: DType, x: &[u8], to: DType, out: &mut [u8]) -> Result<(), Kern
     }
     match from {
         DType::Bool => {
-            from_source(|v: &u8| f64::from(u8::from(*v != 0)), |v| i64::from(*v != 0), false, x, to, out)
+            let truth = |v: &u8| u8::from(*v != 0);
+            from_source(|v| f64::from(truth(v)), |v| i64::from(truth(v)), false, x, (to, rounding), out)
         }
-        DType::I8 => from_element::<i8>(x, to, out),
-        DType::I16 => from_element::<i16>(x, to, out),
-        DType::I32 => from_element::<i32>(x, to, out),
-        DType::I64 => from_element::<i64>(x, to, out),
-        DType::U8 => from_element::<u8>(x, to, out),
-        DType::U16 => from_element::<u16>(x, to, out),
-        DType::U32 => from_element::<u32>(x, to, out),
-        DType::U64 => from_element::<u64>(x, to, out),
-        DType::F16 => from_element::<half::f16>(x, to, out),
-        DType::BF16 => from_element::<half::bf16>(x, to, out),
-        DType::F32 => from_element::<f32>(x, to, out),
-        DType::F64 => from_element::<f64>(x, to, out),
-        narrow => Err(parameters(NAME, format!("{narrow} is a storage type"))),
+        DType::I8 => from_element::<i8>(x, (to, rounding), out),
+        DType::I16 => from_element::<i16>(x, (to, rounding), out),
+        DType::I32 => from_element::<i32>(x, (to, rounding), out),
+        DType::I64 => from_element::<i64>(x, (to, rounding), out),
+        DType::U8 => from_element::<u8>(x, (to, rounding), out),
+        DType::U16 => from_element::<u16>(x, (to, rounding), out),
+        DType::U32 => from_element::<u32>(x, (to, rounding), out),
+        DType::U64 => from_element::<u64>(x, (to, rounding), out),
+        DType::F16 => from_element::<half::f16>(x, (to, rounding), out),
+        DType::BF16 => from_element::<half::bf16>(x, (to, rounding), out),
+        DType::F32 => from_element::<f32>(x, (to, rounding), out),
+        DType::F64 => from_element::<f64>(x, (to, rounding), out),
+        narrow => {
+            let mut table = [0.0; 256];
+            table.iter_mut().zip(0u8..).for_each(|(t, code)| *t = decode(narrow, code).unwrap_or(0.0));
+            let number = |v: &u8| table.get(usize::from(*v)).copied().unwrap_or(0.0);
+            let is_float = !narrow.is_narrow_int();
+            from_source(number, |v| number(v) as i64, is_float, x, (to, rounding), out)
+        }
     }
 }
 
-fn from_element<T: Element>(x: &[u8], to: DType, out: &mut [u8]) -> Result<(), KernelError> {
+fn from_element<T: Element>(x: &[u8], to: (DType, Rounding), out: &mut [u8]) -> Result<(), KernelError> {
     from_source(|v: &T| v.to_f64(), |v| v.to_i64(), T::DTYPE.is_float(), x, to, out)
 }
 
@@ -43,7 +51,7 @@ fn from_source<T: bytemuck::Pod + Send + Sync>(
     int: impl Fn(&T) -> i64 + Sync,
     is_float: bool,
     x: &[u8],
-    to: DType,
+    (to, rounding): (DType, Rounding),
     out: &mut [u8],
 ) -> Result<(), KernelError> {
     let x: &[T] = slice(x)?;
@@ -54,7 +62,13 @@ fn from_source<T: bytemuck::Pod + Send + Sync>(
                 DType::Bool => convert(x, out, |v| u8::from(int(v) != 0)),
                 $( DType::$d if is_float => convert(x, out, |v| <$t>::from_f64(float(v))), )*
                 $( DType::$d => convert(x, out, |v| <$t>::from_i64(int(v))), )*
-                narrow => Err(parameters(NAME, format!("{narrow} is a storage type"))),
+                narrow if is_float => {
+                    convert(x, out, |v| encode(narrow, float(v), rounding).unwrap_or(0))
+                }
+                narrow if narrow.is_narrow_int() => {
+                    convert(x, out, |v| encode_int(narrow, int(v)).unwrap_or(0))
+                }
+                narrow => convert(x, out, |v| encode(narrow, int(v) as f64, rounding).unwrap_or(0)),
             }
         };
     }

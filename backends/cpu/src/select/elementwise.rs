@@ -175,14 +175,11 @@ pub(super) fn select(cx: &Cx<'_>) -> Selected {
 }
 
 pub(super) fn cast(cx: &Cx<'_>, op: &op::Cast) -> Selected {
-    let (from, to) = (cx.input(0)?.dtype, op.to);
-    if from.is_narrow() || to.is_narrow() {
-        return None;
-    }
+    let (from, to, rounding) = (cx.input(0)?.dtype, op.to, op.rounding());
     kernel("Cast", move |run| {
         let x = run.tensor(0)?;
         let out = run.outputs.first_mut().ok_or_else(|| Fail::Contract("no output".to_owned()))?;
-        Ok(ew::cast::cast(from, x.bytes, to, out.bytes)?)
+        Ok(ew::cast::cast(from, x.bytes, to, rounding, out.bytes)?)
     })
     .done()
 }

@@ -3,9 +3,11 @@
 //! A [`Dim`] is a polynomial with integer coefficients over atoms: symbols, floor quotients, minima and maxima.
 //! Polynomials are kept in a normal form, so equal polynomials are structurally equal; [`Dim::same`] decides more.
 
+mod bounds;
 mod eval;
 mod print;
 
+pub use bounds::Bounds;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -335,8 +337,24 @@ impl Dim {
         if let Some(d) = self.sub(other)?.as_const() {
             return Ok(if first_wins(d) { self.clone() } else { other.clone() });
         }
+        // max(a, max(a, b)) = max(a, b), and so for min.
+        for (one, both) in [(self, other), (other, self)] {
+            if both.is_extremum_of(one, first_wins(1)) {
+                return Ok(both.clone());
+            }
+        }
         let (a, b) = if self <= other { (self, other) } else { (other, self) };
         Self::compound(atom, a, b)
+    }
+
+    /// True for a maximum (else minimum) that has `member` as one of its two.
+    fn is_extremum_of(&self, member: &Dim, max: bool) -> bool {
+        let [(monomial, 1)] = self.terms.as_slice() else { return false };
+        match monomial.as_slice() {
+            [(Atom::Max(a, b), 1)] => max && (**a == *member || **b == *member),
+            [(Atom::Min(a, b), 1)] => !max && (**a == *member || **b == *member),
+            _ => false,
+        }
     }
 
     /// True when both are equal for every value of the symbols, as far as normal forms can tell.

@@ -2,6 +2,7 @@
 //! Each has a folder; this file only names them.
 
 pub mod error;
+pub mod import;
 pub mod read;
 pub mod schema;
 pub mod value;

@@ -1,0 +1,24 @@
+//! What the operators of ONNX mean: one file a family, each with a table of rows. How nodes are walked over and what
+//! is known at import does not belong here.
+//!
+//! A lowering is a function of the node that emits ops and gives the outputs:
+//!
+//! ```text
+//! pub const ROWS: &[Row] = &[("", "Transpose", 1, transpose)];
+//!
+//! fn transpose<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
+//!     let x = n.tensor(0)?;                      // operand; n.opt(1)? where it may be left out
+//!     let perm = n.ints("perm")?;                // attribute
+//!     let axes = cx.opt_ints(n, 1)?;             // operand whose numbers must be known at import
+//!     let shape = cx.dims(n, 1)?;                // operand as dims, symbolic or defined at run time
+//!     let y = cx.emit(Transpose { perm }, &[x])?; // or a short name: cx.transpose, cx.plus, cx.reshape ...
+//!     Ok(vec![y.into()])
+//! }
+//! ```
+
+mod elementwise;
+
+use super::registry::Row;
+
+/// Every family's table.
+pub(super) const FAMILIES: &[&[Row]] = &[elementwise::ROWS];

@@ -44,6 +44,14 @@ pub enum PlanError {
     /// More memory than can be addressed.
     #[error("{0} is too large for memory")]
     TooLarge(String),
+    /// A reshape whose element counts were left to run time.
+    #[error("cannot reshape {from:?} to {to:?}: another number of elements")]
+    Reshape {
+        /// Extents before.
+        from: Vec<usize>,
+        /// Extents wanted.
+        to: Vec<usize>,
+    },
     /// A slice leaves what it slices.
     #[error("view %{slot} leaves %{of}")]
     View {

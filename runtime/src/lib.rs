@@ -2,6 +2,7 @@
 //! Nothing here builds or rewrites graphs; that is the compiler's business.
 
 pub mod artifact;
+mod control;
 mod error;
 pub mod generation;
 mod memory;

@@ -105,10 +105,13 @@ impl Engine {
         let plan_options =
             PlanOptions { target: options.target.unwrap_or(native), precision: options.precision };
         let mut programs = Vec::new();
+        let bodies: std::collections::HashSet<String> =
+            module.bodies().into_iter().map(str::to_owned).collect();
         for graph in &module.graphs {
             let program = plan::build(graph, &mut module.weights, &*self.inner.backend, plan_options)
                 .map_err(|source| RuntimeError::Plan { entry: graph.name.clone(), source })?;
-            programs.push(Entry { program: Arc::new(program), linked: OnceLock::new() });
+            let is_body = bodies.contains(&graph.name);
+            programs.push(Entry { program: Arc::new(program), is_body, linked: OnceLock::new() });
         }
         let inner =
             ModelInner { engine: self.clone(), module, programs, packed: Mutex::new(packed), plan_options };
@@ -131,6 +134,8 @@ impl Linked {
 
 struct Entry {
     program: Arc<Program>,
+    /// Run by control flow of another program, not by callers.
+    is_body: bool,
     linked: OnceLock<Arc<Linked>>,
 }
 
@@ -151,6 +156,11 @@ pub struct Model {
 impl Model {
     /// Names of the entry points; the first is the default.
     pub fn entries(&self) -> impl Iterator<Item = &str> {
+        self.inner.programs.iter().filter(|e| !e.is_body).map(|e| e.program.graph.name.as_str())
+    }
+
+    /// Names of all programs: the entry points, and the graphs that their control flow runs.
+    pub fn program_names(&self) -> impl Iterator<Item = &str> {
         self.inner.programs.iter().map(|e| e.program.graph.name.as_str())
     }
 

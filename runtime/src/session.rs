@@ -4,9 +4,10 @@
 use crate::error::{PlanError, RuntimeError};
 use crate::memory::{Arena, StateBuffer};
 use crate::model::{Linked, Model};
-use crate::plan::{Action, Base, Instance, Location, Slot, Step};
-use frit_backend::{Run, TensorMut, TensorRef};
-use frit_ir::{Bindings, Tensor, binding};
+use crate::plan::{Action, Base, Instance, Location, Reuse, Slot, Step};
+use frit_backend::{KernelError, Run, TensorMut, TensorRef};
+use frit_ir::{Bindings, Op, Tensor, binding};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,14 +33,19 @@ pub struct StepTime {
 
 /// Memory and state for running one entry point. Sessions of one model run side by side.
 pub struct Session {
-    model: Model,
+    pub(crate) model: Model,
     linked: Arc<Linked>,
-    arena: Arena,
+    /// The memory of each phase.
+    arenas: Vec<Arena>,
+    /// By slot, the tensors that dynamic steps made.
+    own: HashMap<Slot, Tensor>,
+    /// Sessions of the graphs that control flow runs.
+    pub(crate) bodies: HashMap<String, Session>,
     states: Vec<StateBuffer>,
     inputs: Vec<Tensor>,
     instance: Option<Instance>,
     profile: Option<Vec<StepTime>>,
-    memory_limit: Option<usize>,
+    pub(crate) memory_limit: Option<usize>,
 }
 
 /// The results of a run. They stay in the session's memory until its next run.
@@ -52,7 +58,9 @@ impl Session {
         Session {
             model,
             linked,
-            arena: Arena::new(),
+            arenas: Vec::new(),
+            own: HashMap::new(),
+            bodies: HashMap::new(),
             states: Vec::new(),
             inputs: Vec::new(),
             instance: None,
@@ -106,11 +114,20 @@ impl Session {
     /// Runs the entry point. Inputs with a default may be left out; state inputs continue from the last run,
     /// or start from the tensors given for them.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs<'_>, RuntimeError> {
+        self.run_within(inputs, Bindings::new())
+    }
+
+    /// [`Session::run`], with symbols known from the graph around this one.
+    pub(crate) fn run_within(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        outer: Bindings,
+    ) -> Result<Outputs<'_>, RuntimeError> {
         let linked = self.linked.clone();
         let graph = &linked.program.graph;
         binding::check_names(graph, inputs.iter().map(|(n, _)| *n))?;
         let given = |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
-        let bindings = self.bind(&linked, &given)?;
+        let bindings = self.bind(&linked, &given, outer)?;
         self.prepare_states(&linked, &given, &bindings)?;
         let sizes = |source: PlanError| RuntimeError::Sizes { entry: graph.name.clone(), source };
 
@@ -128,22 +145,17 @@ impl Session {
             self.inputs.push(tensor);
         }
 
+        self.own.clear();
         let capacities: Vec<usize> = self.states.iter().map(|s| s.capacity).collect();
-        let instance =
-            Instance::new(&linked.program, bindings, &capacities, self.instance.as_ref()).map_err(sizes)?;
-        let state_bytes: usize = self.states.iter().map(|s| s.memory.bytes().len()).sum();
-        let needed = instance.arena_bytes.saturating_add(state_bytes);
-        if let Some(limit) = self.memory_limit.filter(|l| needed > *l) {
-            return Err(RuntimeError::MemoryLimit { entry: graph.name.clone(), needed, limit });
-        }
-        if !self.arena.reserve(instance.arena_bytes) {
-            return Err(sizes(PlanError::TooLarge(format!("an arena of {} bytes", instance.arena_bytes))));
-        }
+        let last = self.instance.take();
+        let reuse = Reuse { capacities: &capacities, last: last.as_ref() };
+        let mut instance = Instance::new(&linked.program, bindings, reuse).map_err(sizes)?;
+        self.reserve(&linked, &instance)?;
         if let Some(p) = &mut self.profile {
             p.clear();
         }
         let pool = self.model.pool().clone();
-        let result = pool.install(|| self.execute(&linked, &instance));
+        let result = pool.install(|| self.execute(&linked, &mut instance, reuse));
         // What was appended counts from now on.
         if result.is_ok() {
             for (n, s) in self.states.iter_mut().enumerate() {
@@ -163,6 +175,7 @@ impl Session {
         &self,
         linked: &Linked,
         given: &dyn Fn(&str) -> Option<&'t Tensor>,
+        outer: Bindings,
     ) -> Result<Bindings, RuntimeError> {
         let graph = &linked.program.graph;
         // The symbols of an empty cache are not in the cache: bind the rest first, then its zero rows.
@@ -184,7 +197,7 @@ impl Session {
             }
             (None, None) => None,
         };
-        let mut extra = Bindings::new();
+        let mut extra = outer;
         if fresh {
             for s in &graph.states {
                 let ty = graph.inputs.iter().find(|i| i.name == s.input).and_then(|i| graph.ty(i.value));
@@ -253,13 +266,48 @@ impl Session {
         Ok(())
     }
 
-    fn execute(&mut self, linked: &Linked, instance: &Instance) -> Result<(), RuntimeError> {
+    /// Makes sure of memory for the phase that `instance` entered last.
+    fn reserve(&mut self, linked: &Linked, instance: &Instance) -> Result<(), RuntimeError> {
+        let entry = || linked.program.graph.name.clone();
+        let (phase, bytes) = instance.newest();
+        while self.arenas.len() <= phase {
+            self.arenas.push(Arena::new());
+        }
+        let earlier: usize = self.arenas.iter().take(phase).map(Arena::len).sum();
+        let states: usize = self.states.iter().map(|s| s.memory.bytes().len()).sum();
+        let own: usize = self.own.values().map(|t| t.bytes().len()).sum();
+        let needed = bytes.saturating_add(earlier).saturating_add(states).saturating_add(own);
+        if let Some(limit) = self.memory_limit.filter(|l| needed > *l) {
+            return Err(RuntimeError::MemoryLimit { entry: entry(), needed, limit });
+        }
+        if self.arenas.get_mut(phase).is_none_or(|a| !a.reserve(bytes)) {
+            let source = PlanError::TooLarge(format!("an arena of {bytes} bytes"));
+            return Err(RuntimeError::Sizes { entry: entry(), source });
+        }
+        Ok(())
+    }
+
+    fn execute(
+        &mut self,
+        linked: &Linked,
+        instance: &mut Instance,
+        reuse: Reuse<'_>,
+    ) -> Result<(), RuntimeError> {
         let begin = Instant::now();
+        let mut breaks = linked.program.breaks.iter().peekable();
         for (i, step) in linked.program.steps.iter().enumerate() {
             let start = self.profile.is_some().then(|| begin.elapsed());
             match &step.action {
                 Action::Append { state } => self.append(linked, instance, step, *state)?,
+                Action::Dynamic(op) => self.dynamic(linked, instance, step, op)?,
                 _ => self.step(linked, instance, i, step)?,
+            }
+            if breaks.next_if(|b| **b == i).is_some() {
+                let entry = || linked.program.graph.name.clone();
+                instance
+                    .enter(&linked.program, reuse)
+                    .map_err(|source| RuntimeError::Sizes { entry: entry(), source })?;
+                self.reserve(linked, instance)?;
             }
             if let Some(start) = start {
                 let time = begin.elapsed().saturating_sub(start);
@@ -269,6 +317,48 @@ impl Session {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Evaluates an op whose results are tensors of their own, and binds the symbols that it defines.
+    fn dynamic(
+        &mut self,
+        linked: &Linked,
+        instance: &mut Instance,
+        step: &Step,
+        op: &Op,
+    ) -> Result<(), RuntimeError> {
+        let graph = &linked.program.graph;
+        let label = || linked.program.label(step).to_owned();
+        let memory = |why: &str| RuntimeError::Memory { label: label(), why: why.to_owned() };
+        let inputs = step
+            .inputs
+            .iter()
+            .map(|o| {
+                let Some(o) = o else { return Ok(None) };
+                let missing = || memory("an operand's memory is missing");
+                let l = instance.location(o.slot).ok_or_else(missing)?;
+                let bytes = self.read(l).ok_or_else(missing)?;
+                let dtype =
+                    linked.program.slots.get(o.slot.index()).map(|s| s.ty.dtype).ok_or_else(missing)?;
+                Ok(Some(Tensor::from_bytes(dtype, &l.shape, bytes)?))
+            })
+            .collect::<Result<Vec<Option<Tensor>>, RuntimeError>>()?;
+        let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+        let node = graph.node(step.node);
+        let types: Vec<&frit_ir::TensorType> =
+            node.into_iter().flat_map(|n| &n.outputs).filter_map(|v| graph.ty(*v)).collect();
+        let results = if op.bodies().is_empty() {
+            frit_ir::interp::evaluate(op, &inputs, &types, &instance.bindings, &label())
+                .map_err(|e| KernelError::Data(e.to_string()))
+                .map_err(|source| RuntimeError::Kernel { kernel: op.name().into(), label: label(), source })?
+        } else {
+            self.control(op, &inputs, &types, &instance.bindings, &label())?
+        };
+        op.bind_results(&types, &results, &mut instance.bindings)
+            .map_err(|e| KernelError::Data(e.to_string()))
+            .map_err(|source| RuntimeError::Kernel { kernel: op.name().into(), label: label(), source })?;
+        self.own.extend(step.outputs.iter().copied().zip(results));
         Ok(())
     }
 
@@ -284,12 +374,14 @@ impl Session {
             why: why.to_owned(),
         };
         let locate = |s: Slot| instance.location(s).ok_or_else(|| memory("an operand has no location"));
-        // Arena ranges that the step reads, and for each operand which of them it is.
+        // A step writes to the memory of its own phase and reads that of earlier ones.
+        let phase = instance.newest().0;
+        // Ranges of this phase's memory that the step reads.
         let mut reads: Vec<Range<usize>> = Vec::with_capacity(step.inputs.len());
         for (k, operand) in step.inputs.iter().enumerate() {
             let Some(operand) = operand else { continue };
             let l = locate(operand.slot)?;
-            if l.base == Base::Arena && operand.packed.is_none() && step.aliased != Some(k) {
+            if l.base == Base::Arena(phase) && operand.packed.is_none() && step.aliased != Some(k) {
                 reads.push(l.offset..l.offset.saturating_add(l.len));
             }
         }
@@ -300,7 +392,12 @@ impl Session {
         }
         let (offset, bytes) = instance.workspaces.get(index).copied().unwrap_or((0, 0));
         writes.push(offset..offset.saturating_add(bytes));
-        let borrows = self.arena.borrow(&reads, &writes).ok_or_else(|| memory("its operands overlap"))?;
+        let count = self.arenas.len();
+        let (earlier, this) = self.arenas.split_at_mut(phase.min(count));
+        let borrows = this
+            .first_mut()
+            .and_then(|a| a.borrow(&reads, &writes))
+            .ok_or_else(|| memory("its operands overlap"))?;
 
         let mut arena_reads = borrows.reads.into_iter();
         let mut inputs: Vec<Option<TensorRef<'_>>> = Vec::with_capacity(step.inputs.len());
@@ -315,7 +412,9 @@ impl Session {
                 linked.packed(index, k).map(Tensor::bytes)
             } else {
                 match l.base {
-                    Base::Arena => arena_reads.next(),
+                    Base::Arena(p) if p == phase => arena_reads.next(),
+                    Base::Arena(p) => earlier.get(p).and_then(|a| a.read(range)),
+                    Base::Own => self.own.get(&l.owner).and_then(|t| t.bytes().get(range)),
                     Base::Input(n) => self.inputs.get(n).and_then(|t| t.bytes().get(range)),
                     Base::Weight(w) => self.model.weights().data(w).and_then(|t| t.bytes().get(range)),
                     Base::State(n) => self.states.get(n).and_then(|s| s.memory.bytes().get(range)),
@@ -365,7 +464,7 @@ impl Session {
                 to.bytes.copy_from_slice(copy.bytes());
                 Ok(())
             }
-            Action::Append { .. } => Ok(()),
+            Action::Append { .. } | Action::Dynamic(_) => Ok(()),
         }
     }
 
@@ -387,7 +486,8 @@ impl Session {
         let rows = l.shape.get(axis).copied().unwrap_or(0);
         let range = l.offset..l.offset.saturating_add(l.len);
         let bytes = match l.base {
-            Base::Arena => self.arena.read(range),
+            Base::Arena(p) => self.arenas.get(p).and_then(|a| a.read(range)),
+            Base::Own => self.own.get(&l.owner).and_then(|t| t.bytes().get(range)),
             Base::Input(n) => self.inputs.get(n).and_then(|t| t.bytes().get(range)),
             Base::Weight(w) => self.model.weights().data(w).and_then(|t| t.bytes().get(range)),
             Base::State(_) | Base::None => None,
@@ -441,13 +541,18 @@ impl Session {
 
     /// Bytes of memory that the session holds besides the model's weights.
     pub fn memory_bytes(&self) -> usize {
-        self.arena.len().saturating_add(self.states.iter().map(|s| s.memory.bytes().len()).sum())
+        let arenas: usize = self.arenas.iter().map(Arena::len).sum();
+        let states: usize = self.states.iter().map(|s| s.memory.bytes().len()).sum();
+        let own: usize = self.own.values().map(|t| t.bytes().len()).sum();
+        let bodies: usize = self.bodies.values().map(Session::memory_bytes).sum();
+        arenas.saturating_add(states).saturating_add(own).saturating_add(bodies)
     }
 
     fn read(&self, l: &Location) -> Option<&[u8]> {
         let range = l.offset..l.offset.checked_add(l.len)?;
         match l.base {
-            Base::Arena => self.arena.read(range),
+            Base::Arena(p) => self.arenas.get(p)?.read(range),
+            Base::Own => self.own.get(&l.owner)?.bytes().get(range),
             Base::Input(n) => self.inputs.get(n)?.bytes().get(range),
             Base::Weight(w) => self.model.weights().data(w)?.bytes().get(range),
             Base::State(n) => self.states.get(n)?.memory.bytes().get(range),

@@ -34,7 +34,7 @@ struct Item {
 fn items(model: &Model) -> Result<Vec<Item>, RuntimeError> {
     let mut out: Vec<Item> = Vec::new();
     let name = |w: WeightId| model.weights().get(w).map(|w| w.name.clone()).unwrap_or_default();
-    for (e, entry) in model.entries().enumerate() {
+    for (e, entry) in model.program_names().enumerate() {
         let program = model.program(entry)?;
         for w in program.plain_weights() {
             let small = model.weights().data(w).is_some_and(|t| t.len() <= frit_ir::module::SMALL);
@@ -188,7 +188,7 @@ fn write_to(
         sums: Vec::new(),
         len: 0,
     };
-    let entries: Vec<&str> = model.entries().collect();
+    let entries: Vec<&str> = model.program_names().collect();
     for (n, item) in items.iter().enumerate() {
         progress(n, items.len());
         out.align()?;

@@ -30,9 +30,9 @@ pub fn build(
     planner.make_steps()?;
     planner.find_lifetimes();
     planner.reuse_operands();
-    let Planner { slots, steps, .. } = planner;
+    let Planner { slots, steps, breaks, .. } = planner;
     let steps = steps.into_iter().map(|s| s.step).collect();
-    Ok(Program { graph, steps, slots })
+    Ok(Program { graph, steps, slots, breaks })
 }
 
 /// A step with what the planner still needs to know of it.
@@ -49,6 +49,7 @@ struct Planner<'g> {
     is_output: Vec<bool>,
     slots: Vec<SlotPlan>,
     steps: Vec<Draft>,
+    breaks: Vec<usize>,
 }
 
 impl<'g> Planner<'g> {
@@ -62,7 +63,7 @@ impl<'g> Planner<'g> {
         let mut kernels = Vec::new();
         kernels.resize_with(order.iter().map(|n| n.index() + 1).max().unwrap_or(0), || None);
         for id in &order {
-            let Some(node) = graph.node(*id) else { continue };
+            let Some(node) = graph.node(*id).filter(|n| !n.op.is_dynamic()) else { continue };
             let kernel = with_request(graph, weights, node, options.target, options.precision, |r| {
                 backend.kernel(r).or_else(|| ReferenceBackend.kernel(r))
             });
@@ -84,12 +85,22 @@ impl<'g> Planner<'g> {
                 let place = match value.def {
                     ValueDef::Input(n) => Place::Input(n),
                     ValueDef::Weight(w) => Place::Weight(w),
+                    ValueDef::Node(n, _) if graph.node(n).is_some_and(|n| n.op.is_dynamic()) => Place::Own,
                     ValueDef::Node(..) => Place::Arena { root: Slot(u32::try_from(i).unwrap_or(u32::MAX)) },
                 };
-                Ok(SlotPlan { ty: value.ty.clone(), place, live: (usize::MAX, 0) })
+                Ok(SlotPlan { ty: value.ty.clone(), place, live: (usize::MAX, 0), phase: 0 })
             })
             .collect::<Result<Vec<_>, PlanError>>()?;
-        Ok(Planner { graph, order, kernels, users: graph.users(), is_output, slots, steps: Vec::new() })
+        Ok(Planner {
+            graph,
+            order,
+            kernels,
+            users: graph.users(),
+            is_output,
+            slots,
+            steps: Vec::new(),
+            breaks: Vec::new(),
+        })
     }
 
     fn place(&self, s: Slot) -> Option<&Place> {
@@ -195,6 +206,29 @@ impl<'g> Planner<'g> {
         for id in self.order.clone() {
             let Some(node) = self.graph.node(id) else { continue };
             let outputs: Vec<Slot> = node.outputs.iter().map(|v| Slot::from(*v)).collect();
+            let defines = !node.op.defines().is_empty();
+            let phase = self.breaks.len() + usize::from(defines);
+            for o in &outputs {
+                if let Some(s) = self.slots.get_mut(o.index()) {
+                    s.phase = phase;
+                }
+            }
+            if node.op.is_dynamic() {
+                let mut inputs: Vec<Option<Operand>> =
+                    node.inputs.iter().map(|v| v.map(|v| Operand { slot: v.into(), packed: None })).collect();
+                for o in inputs.iter_mut().flatten() {
+                    if !self.is_contiguous(o.slot) {
+                        o.slot = self.contiguous_copy(o.slot, id);
+                    }
+                }
+                if defines {
+                    self.breaks.push(self.steps.len());
+                }
+                let action = Action::Dynamic(node.op.clone());
+                let step = Step { action, inputs, outputs, aliased: None, node: id };
+                self.steps.push(Draft { step, in_place: vec![] });
+                continue;
+            }
             if let Some(Place::State(state)) = outputs.first().and_then(|s| self.place(*s)).cloned() {
                 self.append(id, node, state, outputs)?;
                 continue;
@@ -246,7 +280,8 @@ impl<'g> Planner<'g> {
     fn contiguous_copy(&mut self, of: Slot, node: NodeId) -> Slot {
         let copy = Slot(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         if let Some(ty) = self.slots.get(of.index()).map(|s| s.ty.clone()) {
-            self.slots.push(SlotPlan { ty, place: Place::Arena { root: copy }, live: (usize::MAX, 0) });
+            let (place, phase) = (Place::Arena { root: copy }, self.breaks.len());
+            self.slots.push(SlotPlan { ty, place, live: (usize::MAX, 0), phase });
         }
         let inputs = vec![Some(Operand { slot: of, packed: None })];
         let step = Step { action: Action::Copy, inputs, outputs: vec![copy], aliased: None, node };
@@ -317,7 +352,8 @@ impl<'g> Planner<'g> {
                 });
                 let whole =
                     self.is_contiguous(operand.slot) && self.place(root) == Some(&Place::Arena { root });
-                let dies = self.slots.get(root.index()).is_some_and(|r| r.live.1 == i);
+                // Each phase has memory of its own.
+                let dies = self.slots.get(root.index()).is_some_and(|r| r.live.1 == i && r.phase == to.phase);
                 if alone && whole && dies && operand.packed.is_none() && from.ty.same(&to.ty) {
                     chosen = Some((k, root));
                     break;

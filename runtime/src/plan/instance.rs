@@ -1,5 +1,6 @@
 //! A program at concrete sizes: every slot's shape, strides and offset, one arena with reused memory.
-//! Made per call; offsets carry over from the last call while everything still fits. Nothing is executed here.
+//! Made per call, phase by phase as sizes become known; offsets carry over from the last call while everything still
+//! fits. Nothing is executed here.
 
 use super::{Action, Place, Program, Slot, Step, View};
 use crate::error::PlanError;
@@ -12,14 +13,16 @@ use frit_ir::{Bindings, WeightId};
 pub enum Base {
     /// Nowhere.
     None,
-    /// The arena.
-    Arena,
+    /// The memory of that phase.
+    Arena(usize),
     /// The caller's tensor of that position.
     Input(usize),
     /// A plain weight.
     Weight(WeightId),
     /// What the session keeps.
     State(usize),
+    /// The tensor that a dynamic step made for the slot, or for the slot that this one is a view of.
+    Own,
 }
 
 /// Where a slot's numbers are, at concrete sizes.
@@ -27,6 +30,8 @@ pub enum Base {
 pub struct Location {
     /// Which memory.
     pub base: Base,
+    /// The slot whose own tensor it is, with [`Base::Own`].
+    pub owner: Slot,
     /// First byte.
     pub offset: usize,
     /// Bytes from the first element to the end of the last.
@@ -45,7 +50,14 @@ struct Block {
     live: (usize, usize),
 }
 
-/// A program at concrete sizes.
+/// How one phase lies in its memory.
+#[derive(Clone, Debug, Default)]
+struct Layout {
+    blocks: Vec<Block>,
+    bytes: usize,
+}
+
+/// A program at concrete sizes, as far as its phases have been entered.
 #[derive(Clone, Debug)]
 pub struct Instance {
     /// Values of the dimension symbols.
@@ -54,9 +66,16 @@ pub struct Instance {
     pub locations: Vec<Location>,
     /// Offset and size of each step's scratch memory.
     pub workspaces: Vec<(usize, usize)>,
-    /// Bytes of arena needed.
-    pub arena_bytes: usize,
-    blocks: Vec<Block>,
+    phases: Vec<Layout>,
+}
+
+/// What laying out a phase may start from.
+#[derive(Clone, Copy)]
+pub struct Reuse<'a> {
+    /// For each state, the extent of its growing axis in memory.
+    pub capacities: &'a [usize],
+    /// An instance whose offsets are kept when every block still fits.
+    pub last: Option<&'a Instance>,
 }
 
 fn round_up(n: usize) -> Option<usize> {
@@ -64,55 +83,92 @@ fn round_up(n: usize) -> Option<usize> {
 }
 
 impl Instance {
-    /// Sizes `program` under `bindings`. `capacities` gives, for each state, the extent of its growing axis in
-    /// memory. Offsets of `last` are kept when every block still fits.
-    pub fn new(
-        program: &Program,
-        bindings: Bindings,
-        capacities: &[usize],
-        last: Option<&Instance>,
-    ) -> Result<Self, PlanError> {
-        let mut locations: Vec<Location> = Vec::with_capacity(program.slots.len());
-        for slot in &program.slots {
-            let unused =
-                slot.live.0 == usize::MAX && matches!(slot.place, Place::Arena { .. } | Place::Unused);
-            let shape = if unused { vec![0] } else { slot.ty.eval_shape(&bindings)? };
-            let bytes = frit_ir::tensor::element_count(&shape)
-                .and_then(|n| n.checked_mul(slot.ty.dtype.size()))
-                .ok_or_else(|| PlanError::TooLarge(slot.ty.to_string()))?;
-            let base = match slot.place {
-                Place::Unused | Place::View { .. } => Base::None,
-                Place::Input(n) => Base::Input(n),
-                Place::Weight(w) => Base::Weight(w),
-                Place::Arena { .. } => Base::Arena,
-                Place::State(n) => Base::State(n),
-            };
-            let mut location = Location { base, offset: 0, len: bytes, shape, strides: None };
-            if let Place::State(n) = slot.place {
-                place_state(program, n, capacities, slot.ty.dtype.size(), &mut location)?;
+    /// Sizes the first phase of `program` under `bindings`.
+    pub fn new(program: &Program, bindings: Bindings, reuse: Reuse<'_>) -> Result<Self, PlanError> {
+        let nowhere =
+            Location { base: Base::None, owner: Slot(0), offset: 0, len: 0, shape: vec![0], strides: None };
+        let mut instance = Instance {
+            bindings,
+            locations: vec![nowhere; program.slots.len()],
+            workspaces: vec![(0, 0); program.steps.len()],
+            phases: Vec::new(),
+        };
+        instance.enter(program, reuse)?;
+        Ok(instance)
+    }
+
+    /// Sizes the next phase, whose symbols are bound by now.
+    pub fn enter(&mut self, program: &Program, reuse: Reuse<'_>) -> Result<(), PlanError> {
+        let phase = self.phases.len();
+        for (i, _) in program.slots.iter().enumerate().filter(|(_, s)| s.phase == phase) {
+            let location = self.size(program, i, phase, reuse.capacities)?;
+            if let Some(l) = self.locations.get_mut(i) {
+                *l = location;
             }
-            locations.push(location);
         }
-        let blocks = lay_out(program, &locations, last)?;
-        let mut workspaces = vec![(0, 0); program.steps.len()];
-        for (slot, location) in program.slots.iter().zip(&mut locations) {
+        let last = reuse.last.and_then(|l| l.phases.get(phase));
+        let layout = lay_out(program, phase, &self.locations, last)?;
+        for (slot, location) in
+            program.slots.iter().zip(&mut self.locations).filter(|(s, _)| s.phase == phase)
+        {
             if let Place::Arena { root } = slot.place {
-                location.offset = blocks.get(root.index()).map_or(0, |b| b.offset);
+                location.offset = layout.blocks.get(root.index()).map_or(0, |b| b.offset);
             }
         }
-        for (w, b) in workspaces.iter_mut().zip(blocks.iter().skip(program.slots.len())) {
-            *w = (b.offset, b.size);
+        for (w, b) in self.workspaces.iter_mut().zip(layout.blocks.iter().skip(program.slots.len())) {
+            if b.size > 0 {
+                *w = (b.offset, b.size);
+            }
         }
         for i in 0..program.slots.len() {
-            resolve_view(program, Slot(u32::try_from(i).unwrap_or(u32::MAX)), &bindings, &mut locations)?;
+            if program.slots.get(i).is_some_and(|s| s.phase == phase) {
+                let slot = Slot(u32::try_from(i).unwrap_or(u32::MAX));
+                resolve_view(program, slot, &self.bindings, &mut self.locations)?;
+            }
         }
-        let arena_bytes = blocks.iter().filter_map(|b| b.offset.checked_add(b.size)).max().unwrap_or(0);
-        Ok(Instance { bindings, locations, workspaces, arena_bytes, blocks })
+        self.phases.push(layout);
+        Ok(())
+    }
+
+    /// Extents and size of one slot; its place in memory is still to be found.
+    fn size(
+        &self,
+        program: &Program,
+        index: usize,
+        phase: usize,
+        capacities: &[usize],
+    ) -> Result<Location, PlanError> {
+        let slot = program.slots.get(index).ok_or(PlanError::NoValue(index))?;
+        let unused = slot.live.0 == usize::MAX && matches!(slot.place, Place::Arena { .. } | Place::Unused);
+        let shape = if unused { vec![0] } else { slot.ty.eval_shape(&self.bindings)? };
+        let bytes = frit_ir::tensor::element_count(&shape)
+            .and_then(|n| n.checked_mul(slot.ty.dtype.size()))
+            .ok_or_else(|| PlanError::TooLarge(slot.ty.to_string()))?;
+        let base = match slot.place {
+            Place::Unused | Place::View { .. } => Base::None,
+            Place::Input(n) => Base::Input(n),
+            Place::Weight(w) => Base::Weight(w),
+            Place::Arena { .. } => Base::Arena(phase),
+            Place::State(n) => Base::State(n),
+            Place::Own => Base::Own,
+        };
+        let owner = Slot(u32::try_from(index).unwrap_or(u32::MAX));
+        let mut location = Location { base, owner, offset: 0, len: bytes, shape, strides: None };
+        if let Place::State(n) = slot.place {
+            place_state(program, n, capacities, slot.ty.dtype.size(), &mut location)?;
+        }
+        Ok(location)
     }
 
     /// A slot's location.
     pub fn location(&self, s: Slot) -> Option<&Location> {
         self.locations.get(s.index())
+    }
+
+    /// Bytes of memory that the phase entered last needs, and its number.
+    pub fn newest(&self) -> (usize, usize) {
+        let phase = self.phases.len().saturating_sub(1);
+        (phase, self.phases.last().map_or(0, |p| p.bytes))
     }
 }
 
@@ -165,9 +221,17 @@ fn resolve_view(
     let Some(target) = locations.get_mut(s.index()) else { return Ok(()) };
     let strides = source.strides.clone().unwrap_or_else(|| contiguous_strides(&source.shape));
     target.base = source.base;
+    target.owner = source.owner;
     target.offset = source.offset;
     match view {
-        View::Reshape => target.len = source.len,
+        View::Reshape => {
+            let count = frit_ir::tensor::element_count;
+            if count(&target.shape) != count(&source.shape) {
+                let (from, to) = (source.shape.clone(), target.shape.clone());
+                return Err(PlanError::Reshape { from, to });
+            }
+            target.len = source.len;
+        }
         View::Transpose(perm) => {
             target.strides = Some(perm.iter().filter_map(|&p| strides.get(p).copied()).collect());
             target.len = source.len;
@@ -191,31 +255,35 @@ fn resolve_view(
     Ok(())
 }
 
-/// Gives every arena root and every step's workspace an offset; those alive together do not overlap.
+/// Gives every arena root and every step's workspace of one phase an offset; those alive together do not overlap.
 fn lay_out(
     program: &Program,
+    phase: usize,
     locations: &[Location],
-    last: Option<&Instance>,
-) -> Result<Vec<Block>, PlanError> {
+    last: Option<&Layout>,
+) -> Result<Layout, PlanError> {
     let too_large = || PlanError::TooLarge("arena".into());
     let mut blocks: Vec<Block> = Vec::with_capacity(program.slots.len() + program.steps.len());
     for (i, (slot, location)) in program.slots.iter().zip(locations).enumerate() {
         let is_root = slot.place == Place::Arena { root: Slot(u32::try_from(i).unwrap_or(u32::MAX)) };
-        let size = if is_root && slot.live.0 != usize::MAX {
+        let size = if is_root && slot.phase == phase && slot.live.0 != usize::MAX {
             round_up(location.len).ok_or_else(too_large)?
         } else {
             0
         };
         blocks.push(Block { size, offset: 0, live: slot.live });
     }
+    let begin = phase.checked_sub(1).and_then(|p| program.breaks.get(p)).map_or(0, |b| b + 1);
+    let end = program.breaks.get(phase).map_or(program.steps.len(), |b| b + 1);
     for (i, step) in program.steps.iter().enumerate() {
-        let size = round_up(workspace_bytes(step, locations)).ok_or_else(too_large)?;
+        let here = (begin..end).contains(&i);
+        let size = if here { round_up(workspace_bytes(step, locations)).ok_or_else(too_large)? } else { 0 };
         blocks.push(Block { size, offset: 0, live: (i, i) });
     }
     if let Some(last) = last.filter(|l| l.blocks.len() == blocks.len())
         && last.blocks.iter().zip(&blocks).all(|(old, new)| new.size <= old.size)
     {
-        return Ok(last.blocks.clone());
+        return Ok(last.clone());
     }
     // Biggest first, each at the lowest gap among those alive at the same time.
     let mut order: Vec<usize> =
@@ -236,7 +304,8 @@ fn lay_out(
         let at = placed.partition_point(|o| o.offset <= offset);
         placed.insert(at, *block);
     }
-    Ok(blocks)
+    let bytes = blocks.iter().filter_map(|b| b.offset.checked_add(b.size)).max().unwrap_or(0);
+    Ok(Layout { blocks, bytes })
 }
 
 fn workspace_bytes(step: &Step, locations: &[Location]) -> usize {

@@ -7,10 +7,10 @@ mod instance;
 mod legalise;
 
 pub use build::{PlanOptions, build};
-pub use instance::{Base, Instance, Location};
+pub use instance::{Base, Instance, Location, Reuse};
 
 use frit_backend::Kernel;
-use frit_ir::{Dim, Graph, NodeId, TensorType, ValueId, WeightId};
+use frit_ir::{Dim, Graph, NodeId, Op, TensorType, ValueId, WeightId};
 use std::fmt;
 
 /// A value of the plan: the graph's values first, under the same index, then copies that the plan adds.
@@ -64,6 +64,8 @@ pub enum Place {
     },
     /// What the session keeps, before or after this call's rows are appended.
     State(usize),
+    /// A tensor of its own, made by a dynamic step.
+    Own,
 }
 
 /// A slot: type, place, and the steps between which arena memory must stay.
@@ -75,6 +77,8 @@ pub struct SlotPlan {
     pub place: Place,
     /// First and last step that need it; roots cover their views.
     pub live: (usize, usize),
+    /// The phase from which on its extents are known.
+    pub phase: usize,
 }
 
 /// What a step does.
@@ -83,6 +87,8 @@ pub enum Action {
     Kernel(Box<dyn Kernel>),
     /// Makes a contiguous copy of a strided slot.
     Copy,
+    /// Evaluates an op whose results have sizes of their own, or that runs other graphs of the module.
+    Dynamic(Op),
     /// Writes new rows behind those that the session keeps.
     Append {
         /// Which state.
@@ -121,6 +127,9 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Every value's plan.
     pub slots: Vec<SlotPlan>,
+    /// The steps after which symbols are known that were not before. Each ends a phase: memory is laid out phase by
+    /// phase, as sizes become known. Empty for a graph whose sizes all follow from its inputs'.
+    pub breaks: Vec<usize>,
 }
 
 impl Program {
@@ -176,6 +185,7 @@ impl Program {
         match &step.action {
             Action::Kernel(k) => k.name(),
             Action::Copy => "copy".into(),
+            Action::Dynamic(op) => format!("{} dynamic", op.name()),
             Action::Append { .. } => "append to state".into(),
         }
     }
@@ -192,6 +202,7 @@ impl fmt::Display for Program {
                 Some(Place::Arena { root }) if *root != s => write!(f, " (in %{})", root.0),
                 Some(Place::View { of, view }) => write!(f, " (view of %{} {view:?})", of.0),
                 Some(Place::State(n)) => write!(f, " (state {n})"),
+                Some(Place::Own) => write!(f, " (own)"),
                 _ => Ok(()),
             }
         };

@@ -40,6 +40,9 @@ pub(super) fn reshape(cx: &Cx<'_>) -> Selected {
         }
         let x = run.tensor(0)?;
         let out = run.output(0).map_err(|e| Fail::Contract(e.to_string()))?;
+        if x.shape.iter().product::<usize>() != out.shape.iter().product::<usize>() {
+            return Err(Fail::Data(format!("cannot reshape {:?} to {:?}", x.shape, out.shape)));
+        }
         let to = Placement::dense(x.shape);
         Ok(layout::copy(isa, x.dtype.size(), x.shape, x.bytes, &placement(&x)?, out.bytes, &to)?)
     })
@@ -160,6 +163,10 @@ pub(super) fn expand(cx: &Cx<'_>) -> Selected {
             return Err(Fail::Contract("the operand has more axes than the result".to_owned()));
         };
         let mut strides = vec![0isize; rank];
+        let shape = run.outputs.first().map_or(&[] as &[usize], |o| o.shape);
+        if x.shape.iter().zip(shape.iter().skip(pad)).any(|(&d, &to)| d != 1 && d != to) {
+            return Err(Fail::Data(format!("shape {:?} does not broadcast to {shape:?}", x.shape)));
+        }
         for ((to, &s), &d) in strides.iter_mut().skip(pad).zip(&placement(&x)?.strides).zip(x.shape) {
             *to = if d == 1 { 0 } else { s };
         }

@@ -80,7 +80,13 @@ pub fn answer(loaded: &Loaded, question: &Question) -> Result<Answers, Error> {
     } else {
         let first = loaded.model.entries().next().unwrap_or("forward").to_owned();
         let mut session = loaded.model.session(question.entry.as_deref().unwrap_or(&first))?;
-        let feed: Vec<(&str, &Tensor)> = prepared.inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        // An ONNX file has the inputs that its exporter left; a tokenizer may make more.
+        let wanted = |name: &str| {
+            loaded.model.fact("format") != Some("onnx")
+                || session.graph().inputs.iter().any(|i| i.name == name)
+        };
+        let feed: Vec<(&str, &Tensor)> =
+            prepared.inputs.iter().filter(|(n, _)| wanted(n)).map(|(n, t)| (n.as_str(), t)).collect();
         let out = session.run(&feed)?;
         let names: Vec<String> = out.names().map(str::to_owned).collect();
         names.into_iter().map(|n| out.tensor(&n).map(|t| (n, t))).collect::<Result<Vec<_>, _>>()?

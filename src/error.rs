@@ -41,6 +41,40 @@ pub enum Error {
         /// The cause.
         source: frit_frontends::FrontendError,
     },
+    /// An ONNX file could not be read.
+    #[cfg(feature = "compile")]
+    #[error("{}: {source}", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: frit_frontends::onnx::OnnxError,
+    },
+    /// An ONNX model could not be imported.
+    #[cfg(feature = "compile")]
+    #[error("{}: {source}", path.display())]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: frit_frontends::onnx::import::ImportError,
+    },
+    /// Test data is missing, damaged or not for this model.
+    #[error("{}: {why}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Results are not the expected ones; what differs was printed.
+    #[error("{wrong} of {all} data sets do not match")]
+    Mismatch {
+        /// How many do not match.
+        wrong: usize,
+        /// How many were tried.
+        all: usize,
+    },
     /// A pass failed: an error of frit.
     #[cfg(feature = "compile")]
     #[error("while optimising: {0}")]

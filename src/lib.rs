@@ -7,7 +7,11 @@ pub mod answer;
 pub mod error;
 pub mod generate;
 pub mod load;
+#[cfg(feature = "compile")]
+pub mod onnx;
 pub mod tensors;
+#[cfg(feature = "compile")]
+pub mod verify;
 
 pub use error::Error;
 pub use frit_backend as backend;

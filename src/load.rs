@@ -3,6 +3,8 @@
 
 use crate::error::Error;
 use frit_backend::{Precision, Target};
+#[cfg(feature = "compile")]
+use frit_ir::{Module, Tensor};
 use frit_processors::Assets;
 use frit_runtime::{BackendKind, Engine, EngineOptions, Model};
 use std::collections::BTreeMap;
@@ -58,6 +60,9 @@ pub struct LoadOptions {
     pub head: Option<String>,
     /// Entry point; None: all.
     pub entry: Option<String>,
+    /// Inputs like those to come, for ONNX models: what must be known when importing is taken from them.
+    #[cfg(feature = "compile")]
+    pub examples: BTreeMap<String, Tensor>,
     /// Inputs that will be given; None: those that the model's own processor makes.
     #[cfg(feature = "compile")]
     pub signature: Option<Vec<InputSpec>>,
@@ -81,6 +86,8 @@ pub struct Loaded {
     pub model: Model,
     /// Tokenizer, preprocessing, labels, generation settings.
     pub assets: Assets,
+    /// What is wrong with the model's file but does not matter.
+    pub warnings: Vec<String>,
 }
 
 impl LoadOptions {
@@ -99,17 +106,17 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {
     match Kind::of(path)? {
         Kind::Artifact => load_artifact(path, options),
         #[cfg(feature = "compile")]
-        Kind::Checkpoint => {
-            let module = build(path, options)?;
-            let assets = Assets::from_folder(path)?;
+        kind => {
+            let (module, warnings) = build_warning(path, options)?;
+            let folder = if kind == Kind::Onnx { folder_of(path) } else { path };
+            let assets = Assets::from_folder(folder)?;
             let model = options.engine()?.model(optimise(module)?)?;
-            Ok(Loaded { model, assets })
+            Ok(Loaded { model, assets, warnings })
         }
         #[cfg(not(feature = "compile"))]
-        Kind::Checkpoint => {
+        Kind::Checkpoint | Kind::Onnx => {
             Err(Error::Usage("this build runs compiled models only (feature `compile` is off)".into()))
         }
-        Kind::Onnx => Err(onnx_later()),
     }
 }
 
@@ -124,19 +131,74 @@ fn load_artifact(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {
     for (name, bytes) in &loaded.assets {
         assets.insert(name.clone(), bytes.bytes());
     }
-    Ok(Loaded { model: loaded.model, assets })
+    Ok(Loaded { model: loaded.model, assets, warnings: Vec::new() })
 }
 
-fn onnx_later() -> Error {
-    Error::Usage("ONNX files come with the ONNX issue; give a checkpoint folder or a .frit file".into())
-}
-
-/// Builds a checkpoint's module, not yet optimised.
+/// The folder that a file is in.
 #[cfg(feature = "compile")]
-pub fn build(path: &Path, options: &LoadOptions) -> Result<frit_ir::Module, Error> {
-    if Kind::of(path)? == Kind::Onnx {
-        return Err(onnx_later());
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Builds the module of a checkpoint or an ONNX file, not yet optimised.
+#[cfg(feature = "compile")]
+pub fn build(path: &Path, options: &LoadOptions) -> Result<Module, Error> {
+    build_warning(path, options).map(|(module, _)| module)
+}
+
+#[cfg(feature = "compile")]
+fn build_warning(path: &Path, options: &LoadOptions) -> Result<(Module, Vec<String>), Error> {
+    match Kind::of(path)? {
+        Kind::Onnx => import_onnx(path, options),
+        Kind::Checkpoint => Ok((build_checkpoint(path, options)?, Vec::new())),
+        Kind::Artifact => Err(Error::NoModel {
+            path: path.to_path_buf(),
+            why: "it is compiled already; expected a checkpoint folder or an .onnx file".into(),
+        }),
     }
+}
+
+#[cfg(feature = "compile")]
+fn import_onnx(path: &Path, options: &LoadOptions) -> Result<(Module, Vec<String>), Error> {
+    use frit_frontends::onnx::{HostValue, OnnxModel, import::ImportRequest};
+    if options.head.is_some() {
+        return Err(Error::Usage("--head is for checkpoint folders: an .onnx file holds one graph".into()));
+    }
+    if let Some(entry) = options.entry.as_deref().filter(|e| *e != "forward") {
+        return Err(Error::Usage(format!("no entry point `{entry}`; an .onnx file has `forward` alone")));
+    }
+    let model = OnnxModel::open(path).map_err(|source| Error::Onnx { path: path.to_path_buf(), source })?;
+    let mut request =
+        ImportRequest { dims: options.dims.clone(), select: options.select.clone(), ..Default::default() };
+    let names: Vec<&str> = options.signature.iter().flatten().map(|s| s.name.as_str()).collect();
+    crate::onnx::check_request(model.graph(), &request, &names)?;
+    request.examples = crate::onnx::overridden(model.graph(), &options.examples);
+    let examples = options.examples.iter().map(|(n, t)| (n.clone(), HostValue::from(t.clone()))).collect();
+    let mut imported = crate::onnx::import(path, &model, request, &examples)?.imported;
+    add_class(folder_of(path), &mut imported.module)?;
+    Ok((imported.module, imported.warnings))
+}
+
+/// Takes the class from a config.json beside the file, for models whose metadata name none.
+#[cfg(feature = "compile")]
+fn add_class(folder: &Path, module: &mut Module) -> Result<(), Error> {
+    let assets = Assets::from_folder(folder)?;
+    let Some(config) = assets.get("config.json") else { return Ok(()) };
+    let Ok(config) = serde_json::from_slice::<serde_json::Value>(config) else { return Ok(()) };
+    let mut add = |key: &str, value: Option<&serde_json::Value>| {
+        if let Some(value) = value.and_then(|v| v.as_str())
+            && module.fact(key).is_none()
+        {
+            module.metadata.push((key.to_owned(), value.to_owned()));
+        }
+    };
+    add("class", config.get("architectures").and_then(|a| a.get(0)));
+    add("model_type", config.get("model_type"));
+    Ok(())
+}
+
+#[cfg(feature = "compile")]
+fn build_checkpoint(path: &Path, options: &LoadOptions) -> Result<Module, Error> {
     let request = frit_frontends::hf::Request {
         head: options.head.clone(),
         entry: options.entry.clone(),
@@ -150,7 +212,7 @@ pub fn build(path: &Path, options: &LoadOptions) -> Result<frit_ir::Module, Erro
 
 /// Runs every pass.
 #[cfg(feature = "compile")]
-pub fn optimise(mut module: frit_ir::Module) -> Result<frit_ir::Module, Error> {
+pub fn optimise(mut module: Module) -> Result<Module, Error> {
     frit_passes::optimise(&mut module, &frit_passes::Options::default())?;
     Ok(module)
 }

@@ -53,6 +53,9 @@ pub enum Command {
     )]
     Inspect(Inspect),
     /// Check an ONNX model against ONNX's own test data layout.
+    #[command(
+        after_help = "Examples:\n  frit verify model.onnx --data test_data_set_0 test_data_set_1\n  frit verify model.onnx --data test_data_set_0 --rtol 1e-4 --backend reference --json"
+    )]
     Verify(Verify),
     /// Print a shell completion script.
     Completions {
@@ -460,7 +463,7 @@ pub struct Verify {
     /// .onnx file.
     pub model: PathBuf,
     /// Folders with input_N.pb and output_N.pb.
-    #[arg(long, value_name = "FOLDER", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FOLDER", required_unless_present = "suite", num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// Relative tolerance.
     #[arg(long, value_name = "R", default_value_t = 1e-3)]
@@ -470,6 +473,15 @@ pub struct Verify {
     pub atol: f64,
     #[command(flatten)]
     pub place: Where,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// The model is a folder of folders, each with a model.onnx and its data sets: one JSON object a line for each.
+    #[arg(long, hide = true, conflicts_with = "data")]
+    pub suite: bool,
+    /// With --suite: begin after the folder of this name.
+    #[arg(long, hide = true, value_name = "NAME", requires = "suite")]
+    pub after: Option<String>,
 }
 
 fn parse_dim(s: &str) -> Result<(String, usize), String> {

@@ -22,12 +22,16 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     options.signature = signature(given.as_ref(), a.fix.signature.as_deref());
     let sizes = dims(&a.fix.dims)?;
     let begin = Instant::now();
+    options.examples = given.clone().unwrap_or_default();
     let loaded = frit::load(&a.model, &options)?;
     let entry = entry_name(&loaded.model, a.part.entry.as_deref())?;
     let mut session = loaded.model.session(&entry)?;
     let load_s = begin.elapsed().as_secs_f64();
     let inputs = match given {
-        Some(t) => t,
+        Some(mut t) => {
+            frit::onnx::without_static(loaded.model.facts(), &mut t)?;
+            t
+        }
         None => made_up(session.graph(), &sizes)?,
     };
     let inputs = borrowed(&inputs);

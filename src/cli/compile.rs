@@ -1,7 +1,7 @@
 //! `frit compile`: a checkpoint becomes one file.
 
 use super::args::Compile;
-use super::{dims, precision, print_json, print_text, signature};
+use super::{dims, precision, print_json, print_text, signature, warn};
 use frit::backend::Target;
 use frit::load::LoadOptions;
 use frit::{Error, tensors};
@@ -25,6 +25,7 @@ pub(super) fn compile(a: &Compile) -> Result<(), Error> {
         entry: a.part.entry.clone(),
         signature: signature(like.as_ref(), a.fix.signature.as_deref()),
         select: a.part.select.clone(),
+        examples: like.clone().unwrap_or_default(),
         dims: dims(&a.fix.dims)?,
         precision: precision(a.dtype)?,
         target: Some(target),
@@ -32,6 +33,7 @@ pub(super) fn compile(a: &Compile) -> Result<(), Error> {
         ..LoadOptions::default()
     };
     let loaded = frit::load(&a.model, &options)?;
+    warn(&loaded);
     let assets: Vec<(String, Vec<u8>)> =
         loaded.assets.iter().map(|(n, b)| (n.to_owned(), b.to_vec())).collect();
     let bar = ProgressBar::new(0).with_style(

@@ -6,6 +6,7 @@ mod compile;
 mod generate;
 mod inspect;
 mod run;
+mod verify;
 
 use args::{Cli, Command, Dtype, Part, Where};
 use frit::backend::Precision;
@@ -24,7 +25,7 @@ pub fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Bench(a) => bench::bench(&a),
         Command::Inspect(a) => inspect::inspect(&a),
         Command::Export(_) => Err(Error::Usage("frit export comes with the ONNX issue".into())),
-        Command::Verify(_) => Err(Error::Usage("frit verify comes with the ONNX issue".into())),
+        Command::Verify(a) => verify::verify(&a),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "frit", &mut std::io::stdout());
@@ -81,6 +82,13 @@ fn precision(dtype: Dtype) -> Result<Precision, Error> {
             "--dtype {} comes with the CPU speed issue; f32 is what there is",
             dtype.word()
         ))),
+    }
+}
+
+/// Tells of what is wrong with a model's file but does not matter.
+fn warn(loaded: &frit::Loaded) {
+    for w in &loaded.warnings {
+        eprintln!("frit: warning: {w}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `frit run`: tensors in, tensors out; or raw input to an answer.
 
 use super::args::Run;
-use super::{borrowed, load_options, print_json, print_text, signature};
+use super::{borrowed, load_options, print_json, print_text, signature, warn};
 use frit::runtime::Model;
 use frit::{Error, tensors};
 use std::path::Path;
@@ -23,10 +23,13 @@ fn on_tensors(a: &Run, inputs: &Path) -> Result<(), Error> {
     let outputs = a.tensors.outputs.as_ref();
     let outputs =
         outputs.ok_or_else(|| Error::Usage("--inputs needs --outputs, the file to write".into()))?;
-    let tensors = tensors::read(inputs)?;
+    let mut tensors = tensors::read(inputs)?;
     let mut options = load_options(&a.part, &a.place)?;
     options.signature = signature(Some(&tensors), None);
+    options.examples = tensors.clone();
     let loaded = frit::load(&a.model, &options)?;
+    warn(&loaded);
+    frit::onnx::without_static(loaded.model.facts(), &mut tensors)?;
     let entry = entry_name(&loaded.model, a.part.entry.as_deref())?;
     let mut session = loaded.model.session(&entry)?;
     let result = session.run(&borrowed(&tensors))?;
@@ -69,6 +72,7 @@ pub(super) fn selected(names: &[String], select: Option<&[String]>) -> Result<Ve
 
 fn on_raw(a: &Run) -> Result<(), Error> {
     let loaded = frit::load(&a.model, &load_options(&a.part, &a.place)?)?;
+    warn(&loaded);
     let question = frit::answer::Question {
         texts: a.raw.text.clone(),
         images: a.raw.image.clone(),

@@ -59,7 +59,7 @@ impl Cx<'_> {
         if self.dtype(x)? == to {
             return Ok(x);
         }
-        self.emit(Cast { to }, &[x])
+        self.emit(Cast::to(to), &[x])
     }
 
     /// Another shape of as many elements, left to run time where that cannot be proven; the value itself when it has

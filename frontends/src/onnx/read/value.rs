@@ -14,7 +14,12 @@ use prost::Message;
 
 /// Decodes a stored value of type `ty`: a TensorProto, SparseTensorProto, SequenceProto or OptionalProto. Without a
 /// type it is a tensor. `what` names the bytes in errors. No file is opened.
-pub fn read_value(bytes: Bytes, ty: Option<&TypeProto>, what: &str) -> Result<HostValue, OnnxError> {
+pub fn read_value(
+    bytes: impl Into<Bytes>,
+    ty: Option<&TypeProto>,
+    what: &str,
+) -> Result<HostValue, OnnxError> {
+    let bytes = bytes.into();
     let external = External::none();
     let budget = Budget::default();
     budget.grow(bytes.len());

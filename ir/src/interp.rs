@@ -200,8 +200,9 @@ fn run_control(
     match op {
         Op::If(op) => {
             let holds = inputs.first().copied().flatten().is_some_and(|t| t.bytes().first() != Some(&0));
-            let mut operands = inputs.iter().skip(1).flatten().map(|t| (*t).clone());
-            run(if holds { &op.then_body } else { &op.else_body }, &mut operands)
+            let (body, range) = op.choose(inputs.len(), holds);
+            let mut operands = inputs.get(range).into_iter().flatten().flatten().map(|t| (*t).clone());
+            run(body, &mut operands)
         }
         Op::Loop(op) => run_loop(op, types, inputs, |operands| run(&op.body, &mut operands.iter().cloned())),
         _ => Err(OpError::NoEvaluation(op.name()).into()),

@@ -170,8 +170,11 @@ fn check_bodies(module: &Module, errors: &mut Vec<VerifyError>) {
                     continue;
                 };
                 let (takes, gives) = match &node.op {
-                    Op::Loop(_) => (node.inputs.len(), node.outputs.len().saturating_add(1)),
-                    _ => (node.inputs.len().saturating_sub(1), node.outputs.len()),
+                    Op::If(op) => {
+                        let (_, range) = op.choose(node.inputs.len(), name == op.then_body);
+                        (range.len(), node.outputs.len())
+                    }
+                    _ => (node.inputs.len(), node.outputs.len().saturating_add(1)),
                 };
                 if (body.inputs.len(), body.outputs.len()) != (takes, gives) {
                     let got = (body.inputs.len(), body.outputs.len());

@@ -37,8 +37,10 @@ impl Session {
         match op {
             Op::If(branch) => {
                 let holds = inputs.first().copied().flatten().is_some_and(|t| t.bytes().first() != Some(&0));
-                let operands: Vec<&Tensor> = inputs.iter().skip(1).flatten().copied().collect();
-                self.body(if holds { &branch.then_body } else { &branch.else_body }, &operands, bindings)
+                let (body, range) = branch.choose(inputs.len(), holds);
+                let operands: Vec<&Tensor> =
+                    inputs.get(range).into_iter().flatten().flatten().copied().collect();
+                self.body(body, &operands, bindings)
             }
             Op::Loop(each) => {
                 let run = |operands: &[Tensor]| {

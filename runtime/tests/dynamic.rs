@@ -26,7 +26,7 @@ const LENGTHS: &str = r#"module {
 
 const LOOPS: &str = r#"module {
   graph forward(trip: i64[], c: bool[], x: f32[n, 2]) {
-    %1: f32[m, 2] = If(c, x) {then_body = "twice", else_body = "same", types = [f32[m, 2]], symbols = ["m"]}
+    %1: f32[m, 2] = If(c, x, x) {then_body = "twice", else_body = "same", then_inputs = 1, types = [f32[m, 2]], symbols = ["m"]}
     %2: f32[m, 2] = Exp(%1)
     %3: f32[p, 2], %4: f32[t] = Loop(trip, _, %2, x) {body = "grow", carried = 1, types = [f32[p, 2], f32[t]], symbols = ["p", "t"]}
     %5: f32[p, 2] = Neg(%3)

@@ -6,17 +6,27 @@ use crate::dtype::DType;
 use crate::op_struct;
 
 op_struct! {
-    /// Runs one of two graphs of the module. Both take the same inputs, which are this op's operands after the
-    /// condition, and give as many results of the types declared. ONNX If-25.
+    /// Runs one of two graphs of the module, on operands of its own: after the condition come those of the one, then
+    /// those of the other. Both give as many results, of the types declared. ONNX If-25.
     pub struct If = "If" {
         /// The graph to run when the condition holds.
         pub then_body: String,
         /// The graph to run when it does not.
         pub else_body: String,
+        /// How many of the operands after the condition are the first graph's.
+        pub then_inputs: i64,
         /// Types of the results.
         pub types: Vec<TensorType>,
         /// Symbols of those types that take their values from the results.
         pub symbols: Vec<String> = vec![],
+    }
+}
+
+impl If {
+    /// The graph that a condition chooses, with the positions of its operands.
+    pub fn choose(&self, inputs: usize, holds: bool) -> (&str, std::ops::Range<usize>) {
+        let border = usize::try_from(self.then_inputs).unwrap_or(0).saturating_add(1).min(inputs);
+        if holds { (&self.then_body, 1..border) } else { (&self.else_body, border..inputs) }
     }
 }
 
@@ -28,7 +38,7 @@ fn expect_condition(cx: &Infer<'_>, index: usize) -> Result<(), OpError> {
 
 impl OpDef for If {
     fn operands(&self) -> &'static [Operand] {
-        const OPERANDS: &[Operand] = &[one("condition"), variadic("captured")];
+        const OPERANDS: &[Operand] = &[one("condition"), variadic("inputs")];
         OPERANDS
     }
     fn onnx(&self) -> Onnx {
@@ -42,6 +52,9 @@ impl OpDef for If {
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         expect_condition(cx, 0)?;
+        if usize::try_from(self.then_inputs).map_or(true, |n| n >= cx.inputs.len()) {
+            return Err(cx.bad_attr("then_inputs", format!("{} operands are not there", self.then_inputs)));
+        }
         Ok(self.types.clone())
     }
 }

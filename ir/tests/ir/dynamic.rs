@@ -57,7 +57,7 @@ fn both_branches_of_a_condition() {
     let m = module(
         r#"module {
   graph forward(c: bool[], x: f32[n]) {
-    %1: f32[m] = If(c, x) {then_body = "t", else_body = "e", types = [f32[m]], symbols = ["m"]}
+    %1: f32[m] = If(c, x, x) {then_body = "t", else_body = "e", then_inputs = 1, types = [f32[m]], symbols = ["m"]}
     return y = %1
   }
   graph t(x: f32[n]) {
@@ -105,7 +105,7 @@ fn bodies_must_be_there_fit_and_not_run_themselves() {
     let bad = |body: &str, inputs: &str| {
         let source = format!(
             "module {{ graph forward(c: bool[], x: f32[2]) {{
-    %1: f32[2] = If(c, x) {{then_body = \"{body}\", else_body = \"t\", types = [f32[2]]}}
+    %1: f32[2] = If(c, x, x) {{then_body = \"{body}\", else_body = \"t\", then_inputs = 1, types = [f32[2]]}}
     return y = %1 }}
   graph t({inputs}) {{ return y = x }} }}"
         );

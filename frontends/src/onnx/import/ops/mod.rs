@@ -16,9 +16,10 @@
 //! }
 //! ```
 
+mod control;
 mod elementwise;
 
 use super::registry::Row;
 
 /// Every family's table.
-pub(super) const FAMILIES: &[&[Row]] = &[elementwise::ROWS];
+pub(super) const FAMILIES: &[&[Row]] = &[control::ROWS, elementwise::ROWS];

@@ -95,6 +95,15 @@ impl DType {
         }
     }
 
+    /// Bits that an element needs: fewer than it is stored in where the type is narrower than a byte.
+    pub const fn bits(self) -> usize {
+        match self {
+            DType::I4 | DType::U4 | DType::F4E2M1 => 4,
+            DType::I2 | DType::U2 => 2,
+            other => other.size() * 8,
+        }
+    }
+
     /// True for the four floating-point types that ops calculate with.
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)

@@ -12,6 +12,8 @@ use frit_ir::{DType, Dim, Op, RoundMode, Tensor, TensorError};
 const FLOATS: [DType; 3] = [DType::F32, DType::F64, DType::F16];
 /// Numbers that ops are tried with.
 const NUMBERS: [DType; 6] = [DType::F32, DType::I64, DType::I32, DType::F64, DType::U8, DType::BF16];
+/// Integers that ops of bits are tried with.
+const INTEGERS: [DType; 4] = [DType::I64, DType::I32, DType::U8, DType::U64];
 /// Every size of element, for ops that only move them.
 const SIZES: [DType; 5] = [DType::F32, DType::I64, DType::Bool, DType::F16, DType::I32];
 
@@ -94,11 +96,12 @@ fn elementwise(c: &mut Cases) -> Result<()> {
         let dtypes: &[DType] = match function.domain() {
             Domain::Bool => &[DType::Bool],
             Domain::Float | Domain::Test => &FLOATS,
+            Domain::Int | Domain::Unsigned => &INTEGERS,
             _ => &NUMBERS,
         };
         for &dtype in dtypes {
             for shape in [&[][..], &[1], &[7, 19], &[3, 1, 300], &[0, 4]] {
-                let unsigned = matches!(dtype, DType::U8);
+                let unsigned = matches!(dtype, DType::U8 | DType::U64);
                 if unsigned && matches!(function, UnaryFn::Neg | UnaryFn::Abs) {
                     continue;
                 }
@@ -107,7 +110,8 @@ fn elementwise(c: &mut Cases) -> Result<()> {
                         c.within(dtype, shape, 0.01, 9.0)?
                     }
                     UnaryFn::Not => c.stream.tensor(dtype, shape)?,
-                    _ if dtype.is_float() => c.within(dtype, shape, -1.0, 1.0)?,
+                    UnaryFn::Acosh => c.within(dtype, shape, 1.1, 9.0)?,
+                    _ if dtype.is_float() => c.within(dtype, shape, -0.95, 0.95)?,
                     _ if unsigned => c.whole(dtype, shape, 0, 9)?,
                     _ => c.whole(dtype, shape, -9, 9)?,
                 };
@@ -134,6 +138,8 @@ fn elementwise(c: &mut Cases) -> Result<()> {
         let dtypes: &[DType] = match function.domain() {
             Domain::Bool => &[DType::Bool],
             Domain::Equality => &[DType::F32, DType::I64, DType::Bool, DType::F64],
+            Domain::Int => &INTEGERS,
+            Domain::Unsigned => &[DType::U8, DType::U16, DType::U32, DType::U64],
             _ => &NUMBERS,
         };
         for &dtype in dtypes {
@@ -178,6 +184,16 @@ fn elementwise(c: &mut Cases) -> Result<()> {
         for round_mode in RoundMode::ALL.iter().copied() {
             c.add(op::Cast { to, saturate: false, round_mode }, vec![Given(x.clone())])?;
         }
+    }
+    for (from, to) in [
+        (DType::F32, DType::I32),
+        (DType::I64, DType::F64),
+        (DType::Bool, DType::U8),
+        (DType::F16, DType::BF16),
+        (DType::I4, DType::U4),
+        (DType::U4, DType::I4),
+    ] {
+        c.add(op::BitCast { to }, vec![Of(from, &[5, 7])])?;
     }
     let x = Tensor::from_slice(&[6], &[1.9f32, -1.9, 3e9, -3e9, 0.5, -0.5])?;
     for to in [DType::I32, DType::I64, DType::Bool] {
@@ -465,6 +481,7 @@ fn reductions(c: &mut Cases) -> Result<()> {
             }
             for (exclusive, reverse) in [(false, false), (true, false), (false, true), (true, true)] {
                 c.add(op::CumSum { axis, exclusive, reverse }, vec![Given(x.clone())])?;
+                c.add(op::CumProd { axis, exclusive, reverse }, vec![Given(x.clone())])?;
             }
         }
     }

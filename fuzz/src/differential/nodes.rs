@@ -50,9 +50,13 @@ pub fn grow(g: &mut Grower<'_, '_>) -> Grown {
 
 fn unary(g: &mut Grower<'_, '_>) -> Grown {
     let f = g.bytes.pick(UnaryFn::ALL);
-    let jumps = matches!(f, UnaryFn::Floor | UnaryFn::Ceil | UnaryFn::Round | UnaryFn::Sign | UnaryFn::IsNaN);
+    let jumps = matches!(
+        f,
+        UnaryFn::Floor | UnaryFn::Ceil | UnaryFn::Round | UnaryFn::Sign | UnaryFn::IsNaN | UnaryFn::IsInf
+    );
     let x = match f.domain() {
         Domain::Bool => boolean(g)?,
+        Domain::Int | Domain::Unsigned => return Err(g.b.error("integers alone")),
         Domain::Number => g.any(),
         _ => g.float(0..=6)?,
     };
@@ -82,6 +86,9 @@ fn binary(g: &mut Grower<'_, '_>) -> Grown {
     } else {
         g.bytes.pick(BinaryFn::ALL)
     };
+    if matches!(f.domain(), Domain::Int | Domain::Unsigned) {
+        return Err(g.b.error("integers alone"));
+    }
     let x = if f.domain() == Domain::Bool { boolean(g)? } else { g.any() };
     let ty = g.b.ty(x)?;
     let partner = if g.bytes.flag() { g.find(|d, s| d == ty.dtype && s.len() <= 4) } else { None };

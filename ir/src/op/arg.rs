@@ -95,67 +95,94 @@ fn eval_arg(cx: &Eval<'_>, axis: i64, sign: i64) -> Result<Vec<Tensor>, OpError>
     Ok(vec![Tensor::from_i64(dtype, shape, &out)?])
 }
 
-op_struct! {
-    /// Running sum along an axis. ONNX CumSum-14, with the axis as an attribute.
-    pub struct CumSum = "CumSum" {
-        /// The axis.
-        pub axis: i64,
-        /// Leave the element itself out of its sum.
-        pub exclusive: bool = false,
-        /// Sum from the end.
-        pub reverse: bool = false,
-    }
-}
-
-impl OpDef for CumSum {
-    fn operands(&self) -> &'static [Operand] {
-        X
-    }
-    fn onnx(&self) -> Onnx {
-        Onnx::Op("CumSum", 14)
-    }
-    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
-        let x = cx.ty(0)?;
-        if x.dtype == DType::Bool {
-            return Err(cx.reject(0, "a number type"));
+/// Running sums and products: one struct an op, the same attributes.
+macro_rules! running {
+    ($name:ident, $onnx:literal, $version:literal, $doc:literal, $first:literal, $floats:expr, $ints:expr) => {
+        op_struct! {
+            #[doc = $doc]
+            pub struct $name = $onnx {
+                /// The axis.
+                pub axis: i64,
+                /// Leave the element itself out of its result.
+                pub exclusive: bool = false,
+                /// Go from the end.
+                pub reverse: bool = false,
+            }
         }
-        cx.axis("axis", self.axis, x.rank())?;
-        Ok(vec![x.clone()])
-    }
-    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
-        let x = cx.input(0)?;
-        let (dtype, shape) = cx.output(0)?;
-        let axis = cx.axis(self.axis, shape.len())?;
-        let out = if dtype.is_float() {
-            let v = x.to_f64_vec();
-            let sums = self.scan(shape, axis, &v, |a, b| a + b);
-            Tensor::from_f64(dtype, shape, &sums)?
-        } else {
-            let v = x.to_i64_vec();
-            let sums = self.scan(shape, axis, &v, i64::wrapping_add);
-            Tensor::from_i64(dtype, shape, &sums)?
-        };
-        Ok(vec![out])
-    }
-}
 
-impl CumSum {
-    fn scan<T: Copy + Default>(&self, shape: &[usize], axis: usize, v: &[T], add: fn(T, T) -> T) -> Vec<T> {
-        let mut out = vec![T::default(); v.len()];
-        for_lanes(shape, axis, |lane| {
-            let mut order: Vec<usize> = lane.collect();
-            if self.reverse {
-                order.reverse();
+        impl OpDef for $name {
+            fn operands(&self) -> &'static [Operand] {
+                X
             }
-            let mut sum = T::default();
-            for i in order {
-                let next = add(sum, at(v, i));
-                if let Some(o) = out.get_mut(i) {
-                    *o = if self.exclusive { sum } else { next };
+            fn onnx(&self) -> Onnx {
+                Onnx::Op($onnx, $version)
+            }
+            fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+                let x = cx.ty(0)?;
+                if x.dtype == DType::Bool {
+                    return Err(cx.reject(0, "a number type"));
                 }
-                sum = next;
+                cx.axis("axis", self.axis, x.rank())?;
+                Ok(vec![x.clone()])
             }
-        });
-        out
-    }
+            fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+                let x = cx.input(0)?;
+                let (dtype, shape) = cx.output(0)?;
+                let axis = cx.axis(self.axis, shape.len())?;
+                let order = (axis, self.exclusive, self.reverse);
+                let out = if dtype.is_float() {
+                    let all = scan(shape, order, &x.to_f64_vec(), f64::from($first), $floats);
+                    Tensor::from_f64(dtype, shape, &all)?
+                } else {
+                    let all = scan(shape, order, &x.to_i64_vec(), i64::from($first), $ints);
+                    Tensor::from_i64(dtype, shape, &all)?
+                };
+                Ok(vec![out])
+            }
+        }
+    };
+}
+running!(
+    CumSum,
+    "CumSum",
+    14,
+    "Running sum along an axis. ONNX CumSum-14, with the axis as an attribute.",
+    0u8,
+    |a, b| a + b,
+    i64::wrapping_add
+);
+running!(
+    CumProd,
+    "CumProd",
+    26,
+    "Running product along an axis. ONNX CumProd-26, with the axis as an attribute.",
+    1u8,
+    |a, b| a * b,
+    i64::wrapping_mul
+);
+
+/// What `f` gives from the axis' first element on, in (axis, exclusive, reverse) order.
+fn scan<T: Copy + Default>(
+    shape: &[usize],
+    (axis, exclusive, reverse): (usize, bool, bool),
+    v: &[T],
+    first: T,
+    f: fn(T, T) -> T,
+) -> Vec<T> {
+    let mut out = vec![T::default(); v.len()];
+    for_lanes(shape, axis, |lane| {
+        let mut order: Vec<usize> = lane.collect();
+        if reverse {
+            order.reverse();
+        }
+        let mut sum = first;
+        for i in order {
+            let next = f(sum, at(v, i));
+            if let Some(o) = out.get_mut(i) {
+                *o = if exclusive { sum } else { next };
+            }
+            sum = next;
+        }
+    });
+    out
 }

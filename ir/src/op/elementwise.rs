@@ -3,7 +3,7 @@
 
 use super::attr::{Attr, AttrError, AttrSpec, NamedAttr, refuse_unknown};
 use super::elements::{at, broadcast_indices};
-use super::scalar::{float_binary, float_unary, int_binary, int_unary};
+use super::scalar::{float_binary, float_unary, int_binary, int_unary, unsigned_binary};
 use super::*;
 use crate::dtype::DType;
 
@@ -73,6 +73,8 @@ pub enum Domain {
     Bool,
     /// Integers to integers.
     Int,
+    /// Unsigned integers to the same.
+    Unsigned,
     /// Two of the same number type to bool.
     Compare,
     /// Two of any same type to bool.
@@ -116,8 +118,24 @@ functions! {
     Sin = "Sin", 7, Float;
     /// Cosine, of radians.
     Cos = "Cos", 7, Float;
+    /// Tangent, of radians.
+    Tan = "Tan", 7, Float;
     /// Arc cosine.
     Acos = "Acos", 7, Float;
+    /// Arc sine.
+    Asin = "Asin", 7, Float;
+    /// Arc tangent.
+    Atan = "Atan", 7, Float;
+    /// Hyperbolic sine.
+    Sinh = "Sinh", 9, Float;
+    /// Hyperbolic cosine.
+    Cosh = "Cosh", 9, Float;
+    /// Inverse of the hyperbolic sine.
+    Asinh = "Asinh", 9, Float;
+    /// Inverse of the hyperbolic cosine.
+    Acosh = "Acosh", 9, Float;
+    /// Inverse of the hyperbolic tangent.
+    Atanh = "Atanh", 9, Float;
     /// Rounds down.
     Floor = "Floor", 13, Float;
     /// Rounds up.
@@ -126,8 +144,12 @@ functions! {
     Round = "Round", 11, Float;
     /// Logical not.
     Not = "Not", 1, Bool;
+    /// Every bit turned.
+    BitwiseNot = "BitwiseNot", 18, Int;
     /// True where not a number.
     IsNaN = "IsNaN", 13, Test;
+    /// True where infinite, of either sign.
+    IsInf = "IsInf", 10, Test;
 }
 
 functions! {
@@ -151,6 +173,16 @@ functions! {
     Max = "Max", 13, Number;
     /// Remainder with the divisor's sign (ONNX Mod with fmod = 0; on floats as Python's %).
     Mod = "Mod", 13, Number;
+    /// Bits of both.
+    BitwiseAnd = "BitwiseAnd", 18, Int;
+    /// Bits of either.
+    BitwiseOr = "BitwiseOr", 18, Int;
+    /// Bits of one but not both.
+    BitwiseXor = "BitwiseXor", 18, Int;
+    /// x times 2 to the y, of unsigned integers; ONNX BitShift-11 to the left.
+    ShiftLeft = "ShiftLeft", 11, Unsigned;
+    /// x over 2 to the y, of unsigned integers; ONNX BitShift-11 to the right.
+    ShiftRight = "ShiftRight", 11, Unsigned;
     /// Both.
     And = "And", 7, Bool;
     /// Either.
@@ -178,6 +210,7 @@ fn admits(domain: Domain, d: DType) -> bool {
         Domain::Number | Domain::Compare => d.is_float() || d.is_int(),
         Domain::Bool => d == DType::Bool,
         Domain::Int => d.is_int(),
+        Domain::Unsigned => matches!(d, DType::U8 | DType::U16 | DType::U32 | DType::U64),
         Domain::Equality => true,
     }
 }
@@ -210,6 +243,12 @@ impl OpDef for Unary {
         let y = if x.dtype().is_float() {
             let v: Vec<f64> = x.to_f64_vec().into_iter().map(|x| float_unary(self.function, x)).collect();
             Tensor::from_f64(dtype, shape, &v)?
+        } else if dtype == DType::U64 && self.function != UnaryFn::BitwiseNot && self.function != UnaryFn::Neg
+        {
+            // Large ones are no i64.
+            let v = x.as_slice::<u64>()?.iter();
+            let sign = self.function == UnaryFn::Sign;
+            Tensor::from_slice(shape, &v.map(|&x| if sign { x.min(1) } else { x }).collect::<Vec<_>>())?
         } else {
             let v: Vec<i64> = x.to_i64_vec().into_iter().map(|x| int_unary(self.function, x)).collect();
             Tensor::from_i64(dtype, shape, &v)?
@@ -229,7 +268,11 @@ impl OpDef for Binary {
         XY
     }
     fn onnx(&self) -> Onnx {
-        Onnx::Op(self.function.name(), self.function.opset())
+        match self.function {
+            // BitShift with a direction.
+            BinaryFn::ShiftLeft | BinaryFn::ShiftRight => Onnx::None,
+            f => Onnx::Op(f.name(), f.opset()),
+        }
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
         let (x, y) = (cx.ty(0)?, cx.ty(1)?);
@@ -257,7 +300,9 @@ impl OpDef for Binary {
             if matches!(f, BinaryFn::Div | BinaryFn::Mod) && b.contains(&0) && !a.is_empty() {
                 return Err(cx.bad_data("integer division by zero"));
             }
-            let v: Vec<i64> = ix.zip(iy).map(|(i, j)| int_binary(f, at(&a, i), at(&b, j))).collect();
+            // The bits of large u64 numbers are negative here.
+            let function = if x.dtype() == DType::U64 { unsigned_binary } else { int_binary };
+            let v: Vec<i64> = ix.zip(iy).map(|(i, j)| function(f, at(&a, i), at(&b, j))).collect();
             Tensor::from_i64(dtype, shape, &v)?
         };
         Ok(vec![out])

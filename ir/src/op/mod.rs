@@ -41,7 +41,7 @@ mod topk;
 mod window;
 
 pub use activation::Activation;
-pub use arg::{ArgMax, ArgMin, CumSum};
+pub use arg::{ArgMax, ArgMin, CumProd, CumSum};
 pub use attention::Attention;
 pub use attr::{Attr, AttrError, AttrSpec, AttrValue, Attributes, NamedAttr};
 pub use control::{If, Loop, run_loop};
@@ -74,7 +74,7 @@ pub use rotary::RotaryEmbedding;
 pub use sample::{DeformConv, GridSample, SampleMode, SamplePadding};
 pub use scalar::{erf, float_binary, float_unary, int_binary};
 pub use scatter::{ScatterElements, ScatterND, ScatterReduction};
-pub use select::{Cast, Where};
+pub use select::{BitCast, Cast, Where};
 pub use slicing::{Concat, Slice, Split};
 pub use softmax::{LogSoftmax, Softmax};
 pub use topk::TopK;
@@ -254,6 +254,7 @@ op_table! {
     Binary,
     Where,
     Cast,
+    BitCast,
     Clip,
     LeakyRelu,
     Elu,
@@ -291,6 +292,7 @@ op_table! {
     ArgMax,
     ArgMin,
     CumSum,
+    CumProd,
     Reshape,
     Transpose,
     Gather,

@@ -87,3 +87,41 @@ impl OpDef for Cast {
         Ok(vec![cx.input(0)?.cast_with(self.to, self.rounding())?])
     }
 }
+
+op_struct! {
+    /// The same bits under another element type of the same width. ONNX BitCast-26.
+    pub struct BitCast = "BitCast" {
+        /// Element type of the result, as wide as that of `x` and not bool.
+        pub to: DType,
+    }
+}
+
+impl OpDef for BitCast {
+    fn operands(&self) -> &'static [Operand] {
+        const OPERANDS: &[Operand] = &[one("x")];
+        OPERANDS
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("BitCast", 26)
+    }
+    fn takes_narrow(&self) -> bool {
+        true
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        let x = cx.ty(0)?;
+        if x.dtype.bits() != self.to.bits() || self.to == DType::Bool {
+            return Err(cx.bad_attr("to", format!("{} has no {} bits for {x}", self.to, x.dtype.bits())));
+        }
+        Ok(vec![TensorType { dtype: self.to, shape: x.shape.clone() }])
+    }
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Tensor>, OpError> {
+        let (dtype, shape) = cx.output(0)?;
+        let bytes = cx.input(0)?.bytes();
+        if dtype.bits() >= 8 {
+            return Ok(vec![Tensor::from_bytes(dtype, shape, bytes)?]);
+        }
+        // Signed ones are sign-extended in their bytes, the others are not.
+        let low = |&b: &u8| crate::narrow::encode_int(dtype, i64::from(b)).unwrap_or(b & 15);
+        Ok(vec![Tensor::from_bytes(dtype, shape, &bytes.iter().map(low).collect::<Vec<_>>())?])
+    }
+}

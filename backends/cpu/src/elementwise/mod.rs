@@ -11,7 +11,7 @@ pub mod wide;
 pub use broadcast::Pattern;
 pub use chain::{Chain, ChainError, ChainInput, ChainOutput, Data, Step};
 pub use rotary::rotary;
-pub use wide::{binary, select, unary};
+pub use wide::{binary, rare, select, unary};
 
 /// Functions of one operand. Truth values are 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]

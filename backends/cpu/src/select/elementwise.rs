@@ -84,6 +84,7 @@ fn unary_function(f: UnaryFn) -> Option<Unary> {
         UnaryFn::Round => Unary::Round,
         UnaryFn::Not => Unary::Not,
         UnaryFn::IsNaN => Unary::IsNaN,
+        _ => return None,
     })
 }
 
@@ -105,12 +106,17 @@ fn binary_function(f: BinaryFn) -> Option<Binary> {
         BinaryFn::LessOrEqual => Binary::LessOrEqual,
         BinaryFn::Greater => Binary::Greater,
         BinaryFn::GreaterOrEqual => Binary::GreaterOrEqual,
+        _ => return None,
     })
 }
 
 pub(super) fn unary(cx: &Cx<'_>, op: &op::Unary) -> Selected {
     let dtype = cx.input(0)?.dtype;
-    let (f, name) = (unary_function(op.function)?, op.function.name());
+    if dtype == DType::U64 {
+        return None;
+    }
+    let name = op.function.name();
+    let Some(f) = unary_function(op.function) else { return rare(dtype, op.function) };
     if is_chain(dtype) {
         return chain(cx, name, Chain::unary(f), &[0]);
     }
@@ -122,9 +128,26 @@ pub(super) fn unary(cx: &Cx<'_>, op: &op::Unary) -> Selected {
     .done()
 }
 
+/// Functions of floats without a kernel of their own.
+fn rare(dtype: DType, f: UnaryFn) -> Selected {
+    if !dtype.is_float() {
+        return None;
+    }
+    kernel(f.name(), move |run| {
+        let x = run.tensor(0)?;
+        let out = run.outputs.first_mut().ok_or_else(|| Fail::Contract("no output".to_owned()))?;
+        with_number!(dtype, T => Ok(ew::rare::<T>(f, x.slice()?, wide_output(out)?)?), else Ok(()))
+    })
+    .done()
+}
+
 pub(super) fn binary(cx: &Cx<'_>, op: &op::Binary) -> Selected {
     let dtype = cx.input(0)?.dtype;
     let (f, name) = (binary_function(op.function)?, op.function.name());
+    // The kernels calculate with i64, which suffices where wrapping around gives the same bits.
+    if dtype == DType::U64 && !matches!(f, Binary::Add | Binary::Sub | Binary::Mul | Binary::Equal) {
+        return None;
+    }
     if is_chain(dtype) {
         return chain(cx, name, Chain::binary(f), &[0, 1]);
     }
@@ -180,6 +203,22 @@ pub(super) fn cast(cx: &Cx<'_>, op: &op::Cast) -> Selected {
         let x = run.tensor(0)?;
         let out = run.outputs.first_mut().ok_or_else(|| Fail::Contract("no output".to_owned()))?;
         Ok(ew::cast::cast(from, x.bytes, to, rounding, out.bytes)?)
+    })
+    .done()
+}
+
+pub(super) fn bit_cast(op: &op::BitCast) -> Selected {
+    if op.to.bits() < 8 {
+        return None;
+    }
+    kernel("BitCast", |run| {
+        let x = run.tensor(0)?;
+        let out = run.outputs.first_mut().ok_or_else(|| Fail::Contract("no output".to_owned()))?;
+        if x.bytes.len() != out.bytes.len() {
+            return Err(Fail::Contract("another number of bytes".to_owned()));
+        }
+        out.bytes.copy_from_slice(x.bytes);
+        Ok(())
     })
     .done()
 }

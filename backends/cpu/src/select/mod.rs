@@ -33,6 +33,7 @@ impl Backend for CpuBackend {
             Op::Binary(op) => elementwise::binary(&cx, op),
             Op::Where(_) => elementwise::select(&cx),
             Op::Cast(op) => elementwise::cast(&cx, op),
+            Op::BitCast(op) => elementwise::bit_cast(op),
             Op::Clip(op) => elementwise::clip(&cx, op),
             Op::LeakyRelu(op) => elementwise::leaky_relu(&cx, op),
             Op::Elu(op) => elementwise::elu(&cx, op),

@@ -16,10 +16,11 @@
 //! }
 //! ```
 
+mod bits;
 mod control;
 mod elementwise;
 
 use super::registry::Row;
 
 /// Every family's table.
-pub(super) const FAMILIES: &[&[Row]] = &[control::ROWS, elementwise::ROWS];
+pub(super) const FAMILIES: &[&[Row]] = &[bits::ROWS, control::ROWS, elementwise::ROWS];

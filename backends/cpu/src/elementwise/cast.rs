@@ -34,7 +34,7 @@ pub fn cast(from: DType, x: &[u8], to: DType, rounding: Rounding, out: &mut [u8]
         DType::F64 => from_element::<f64>(x, (to, rounding), out),
         narrow => {
             let mut table = [0.0; 256];
-            table.iter_mut().zip(0u8..).for_each(|(t, code)| *t = decode(narrow, code).unwrap_or(0.0));
+            table.iter_mut().zip(0u8..=255).for_each(|(t, code)| *t = decode(narrow, code).unwrap_or(0.0));
             let number = |v: &u8| table.get(usize::from(*v)).copied().unwrap_or(0.0);
             let is_float = !narrow.is_narrow_int();
             from_source(number, |v| number(v) as i64, is_float, x, (to, rounding), out)

@@ -38,6 +38,7 @@ mod select;
 mod slicing;
 mod softmax;
 mod topk;
+mod unique;
 mod window;
 
 pub use activation::Activation;
@@ -78,6 +79,7 @@ pub use select::{BitCast, Cast, Where};
 pub use slicing::{Concat, Slice, Split};
 pub use softmax::{LogSoftmax, Softmax};
 pub use topk::TopK;
+pub use unique::{NonMaxSuppression, Unique};
 
 use crate::builder::{BuildError, GraphBuilder};
 use crate::graph::ValueId;
@@ -317,6 +319,8 @@ op_table! {
     CTCLoss,
     SymbolOf,
     NonZero,
+    Unique,
+    NonMaxSuppression,
     If,
     Loop,
 }

@@ -2,7 +2,7 @@
 
 use crate::tools::{count, eval, i, refusal, t, try_eval};
 use frit_ir::op::*;
-use frit_ir::{DType, Dim, Tensor};
+use frit_ir::{DType, Dim, Op, Tensor};
 
 #[test]
 fn scattered_elements_replace_or_combine() {
@@ -125,4 +125,63 @@ fn random_numbers_depend_on_seed_and_salt_alone() {
     assert!((mean - 3.0).abs() < 0.05 && (deviation - 1.0 / 3f64.sqrt()).abs() < 0.05, "{mean} {deviation}");
     let (mean, deviation) = moments(&eval(op(Distribution::Normal, 1, 1), &[]));
     assert!((mean - 2.0).abs() < 0.2 && (deviation - 4.0).abs() < 0.2, "{mean} {deviation}");
+}
+
+/// All results of an op that defines symbols.
+fn dynamic(op: impl Into<Op>, inputs: &[Option<&Tensor>]) -> Vec<Tensor> {
+    use frit_ir::{Bindings, TensorType, interp};
+    let op = op.into();
+    let ty = |x: &Tensor| TensorType::new(x.dtype(), x.shape().iter().copied());
+    let types: Vec<Option<TensorType>> = inputs.iter().map(|x| x.map(ty)).collect();
+    let types: Vec<Option<&TensorType>> = types.iter().map(Option::as_ref).collect();
+    let outputs = op.infer(&Infer { op: op.name(), inputs: &types }).unwrap();
+    let refs: Vec<&TensorType> = outputs.iter().collect();
+    let mut bindings = Bindings::new();
+    let values = interp::evaluate(&op, inputs, &refs, &bindings, "test").unwrap();
+    op.bind_results(&refs, &values, &mut bindings).unwrap();
+    values
+}
+
+#[test]
+fn different_elements_and_slices() {
+    let op = |axis, sorted| Unique { count: "n".into(), axis, sorted };
+    let x = t(&[6], &[2., 1., 1., 3., 4., 3.]);
+    let y = dynamic(op(None, true), &[Some(&x)]);
+    assert_eq!(y[0].to_f64_vec(), [1., 2., 3., 4.]);
+    assert_eq!(y[1].to_i64_vec(), [1, 0, 3, 4]);
+    assert_eq!(y[2].to_i64_vec(), [1, 0, 0, 2, 3, 2]);
+    assert_eq!(y[3].to_i64_vec(), [2, 1, 2, 1]);
+    let y = dynamic(op(None, false), &[Some(&x)]);
+    assert_eq!(y[0].to_f64_vec(), [2., 1., 3., 4.]);
+    assert_eq!(y[2].to_i64_vec(), [0, 1, 1, 2, 3, 2]);
+    let x = i(&[3, 2], &[5, 1, 2, 9, 5, 1]);
+    let y = dynamic(op(Some(0), true), &[Some(&x)]);
+    assert_eq!((y[0].shape().to_vec(), y[0].to_i64_vec()), (vec![2, 2], vec![2, 9, 5, 1]));
+    assert_eq!(y[2].to_i64_vec(), [1, 0, 1]);
+    let y = dynamic(op(Some(-1), true), &[Some(&i(&[2, 3], &[1, 0, 1, 2, 7, 2]))]);
+    assert_eq!(y[0].to_i64_vec(), [0, 1, 7, 2]);
+    assert_eq!(dynamic(op(None, true), &[Some(&t(&[0], &[]))])[0].shape(), [0]);
+}
+
+#[test]
+fn overlapping_boxes_give_way_to_better_ones() {
+    // Three unit boxes: the second overlaps the first by 1/3 of the union, the third by nothing.
+    let boxes = t(&[1, 3, 4], &[0., 0., 1., 1., 0., 1.5, 1., 0.5, 3., 3., 4., 4.]);
+    let scores = t(&[1, 1, 3], &[0.5, 0.9, 0.2]);
+    let op = NonMaxSuppression { count: "n".into(), center_point_box: false };
+    let pick = |most: i64, overlap: f64, least: f64| {
+        let (most, overlap, least) = (i(&[1], &[most]), t(&[1], &[overlap]), t(&[], &[least]));
+        let inputs = [Some(&boxes), Some(&scores), Some(&most), Some(&overlap), Some(&least)];
+        dynamic(op.clone(), &inputs).remove(0).to_i64_vec()
+    };
+    assert_eq!(pick(9, 0.3, 0.0), [0, 0, 1, 0, 0, 2]);
+    assert_eq!(pick(9, 0.4, 0.0), [0, 0, 1, 0, 0, 0, 0, 0, 2]);
+    assert_eq!(pick(1, 0.4, 0.0), [0, 0, 1]);
+    assert_eq!(pick(9, 0.4, 0.4), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(dynamic(op.clone(), &[Some(&boxes), Some(&scores)])[0].shape(), [0, 3]);
+    let centre = NonMaxSuppression { count: "n".into(), center_point_box: true };
+    let boxes = t(&[1, 2, 4], &[0.5, 0.5, 1., 1., 0.5, 1.0, 1., 1.]);
+    let (most, overlap) = (i(&[], &[5]), t(&[], &[0.3]));
+    let y = dynamic(centre, &[Some(&boxes), Some(&t(&[1, 1, 2], &[0.1, 0.2])), Some(&most), Some(&overlap)]);
+    assert_eq!(y[0].to_i64_vec(), [0, 0, 1]);
 }

@@ -56,7 +56,7 @@ op_struct! {
         /// Round the number of windows up.
         pub ceil_mode: bool = false,
         /// The power.
-        pub p: i64 = 2,
+        pub p: f64 = 2.0,
     }
 }
 
@@ -93,8 +93,7 @@ pool!(AveragePool, 19, |op, taps| {
     taps.inside.iter().map(|&(_, x)| x).sum::<f64>() / count as f64
 });
 pool!(LpPool, 18, |op, taps| {
-    let p = op.p as f64;
-    taps.inside.iter().map(|(_, x)| x.abs().powf(p)).sum::<f64>().powf(1.0 / p)
+    taps.inside.iter().map(|(_, x)| x.abs().powf(op.p)).sum::<f64>().powf(1.0 / op.p)
 });
 
 impl MaxPool {

@@ -176,8 +176,8 @@ fn pools_take_roots_of_powers() {
         ceil_mode: false,
         p,
     };
-    assert_eq!(eval(op(2), &[&x]).to_f64_vec(), [5., 2.]);
-    assert_eq!(eval(op(1), &[&x]).to_f64_vec(), [7., 2.]);
+    assert_eq!(eval(op(2.0), &[&x]).to_f64_vec(), [5., 2.]);
+    assert_eq!(eval(op(1.0), &[&x]).to_f64_vec(), [7., 2.]);
 }
 
 #[test]

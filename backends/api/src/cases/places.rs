@@ -153,7 +153,7 @@ pub(super) fn images(c: &mut Cases) -> Result<()> {
         let (k, s, p, d) = (kernel.clone(), strides.clone(), pads.clone(), dilations.clone());
         let op = op::MaxPool { kernel: k, strides: s, pads: p, dilations: d, ceil_mode };
         c.add(op, vec![Of(DType::U8, &[2, 3, 9, 10])])?;
-        for p in [1, 2, 3] {
+        for p in [1.0, 2.0, 3.0] {
             let (kernel, strides, pads, dilations) =
                 (kernel.clone(), strides.clone(), pads.clone(), dilations.clone());
             let op = op::LpPool { kernel, strides, pads, dilations, ceil_mode, p };

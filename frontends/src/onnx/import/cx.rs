@@ -407,9 +407,14 @@ impl<'a> Cx<'a> {
     /// defined at run time where they come from data. None when the operand is left out.
     pub fn opt_dims(&mut self, n: &NodeView<'_>, i: usize) -> Result<Option<Vec<Dim>>> {
         let Some(v) = n.opt(i)? else { return Ok(None) };
-        let dims = self.dims_of(v).map_err(|why| self.needs_values(n, v, format!("operand {i}: {why}")))?;
+        self.value_dims(n, v, &format!("operand {i}")).map(Some)
+    }
+
+    /// [`Cx::opt_dims`] of a value made from operands; `what` names it in errors.
+    pub fn value_dims(&mut self, n: &NodeView<'_>, v: ValueId, what: &str) -> Result<Vec<Dim>> {
+        let dims = self.dims_of(v).map_err(|why| self.needs_values(n, v, format!("{what}: {why}")))?;
         self.define(&dims)?;
-        Ok(Some(dims))
+        Ok(dims)
     }
 
     /// [`Cx::opt_dims`] of an operand that must be there.

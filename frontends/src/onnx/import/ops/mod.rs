@@ -18,9 +18,25 @@
 
 mod bits;
 mod control;
+mod einsum;
 mod elementwise;
+mod image;
+mod indexing;
+mod normalise;
+mod random;
+mod resize;
 
 use super::registry::Row;
 
 /// Every family's table.
-pub(super) const FAMILIES: &[&[Row]] = &[bits::ROWS, control::ROWS, elementwise::ROWS];
+pub(super) const FAMILIES: &[&[Row]] = &[
+    bits::ROWS,
+    control::ROWS,
+    einsum::ROWS,
+    elementwise::ROWS,
+    image::ROWS,
+    indexing::ROWS,
+    normalise::ROWS,
+    random::ROWS,
+    resize::ROWS,
+];

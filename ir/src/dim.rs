@@ -5,9 +5,12 @@
 
 mod bounds;
 mod eval;
+mod parts;
 mod print;
 
 pub use bounds::Bounds;
+pub use parts::Part;
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod import;
 pub mod read;
+pub mod export;
 pub mod schema;
 pub mod value;
 

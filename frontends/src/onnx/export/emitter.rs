@@ -1,0 +1,348 @@
+//! A GraphProto under construction: names, nodes, constants, initializers. What a single op looks like is in `ops/`.
+
+use super::attr;
+use super::dims::Sources;
+use super::dtypes::{admitted, carrier, data_type};
+use super::ops;
+use super::write::{Initializer, raw_bytes};
+use super::ExportError;
+use crate::onnx::schema::{
+    AttributeProto, DimValue, Dimension, GraphProto, NodeProto, TensorProto, TensorShapeProto,
+    TensorType as TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
+};
+use frit_ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId, WeightTable};
+use std::collections::HashMap;
+
+/// A node on its way out: names of operands and results, cast where ONNX takes fewer element types.
+pub(super) struct View<'g> {
+    /// The node.
+    pub node: &'g Node,
+    /// Names of the operands; empty where one is left out.
+    pub inputs: Vec<String>,
+    /// Names of the results.
+    pub outputs: Vec<String>,
+    /// The type of its first operand, or result when it has none, as computed in.
+    pub dtype: DType,
+}
+
+impl View<'_> {
+    /// The name of an operand; empty when it is left out.
+    pub fn input(&self, i: usize) -> String {
+        self.inputs.get(i).cloned().unwrap_or_default()
+    }
+}
+
+/// Names in use, each given out once.
+#[derive(Default)]
+struct Names(HashMap<String, u32>);
+
+impl Names {
+    fn unique(&mut self, base: &str) -> String {
+        let base = if base.is_empty() { "value" } else { base };
+        if !self.0.contains_key(base) {
+            self.0.insert(base.to_owned(), 0);
+            return base.to_owned();
+        }
+        loop {
+            let n = self.0.get_mut(base).map_or(0, |n| {
+                *n = n.saturating_add(1);
+                *n
+            });
+            let name = format!("{base}_{n}");
+            if !self.0.contains_key(&name) {
+                self.0.insert(name.clone(), 0);
+                return name;
+            }
+        }
+    }
+}
+
+/// Builds the GraphProto of one graph.
+pub(super) struct Emitter<'g> {
+    /// The graph that is written.
+    pub graph: &'g Graph,
+    /// The opset written for.
+    pub opset: u32,
+    /// Where dimension symbols come from, and dimensions computed already.
+    pub sources: Sources,
+    /// Label of the node that is being written.
+    pub label: String,
+    weights: &'g WeightTable,
+    nodes: Vec<NodeProto>,
+    names: Names,
+    values: HashMap<ValueId, String>,
+    constants: HashMap<(DType, Vec<usize>, Vec<u8>), String>,
+    initializers: Vec<Initializer>,
+}
+
+type Result<T> = std::result::Result<T, ExportError>;
+
+impl<'g> Emitter<'g> {
+    pub fn new(graph: &'g Graph, weights: &'g WeightTable, opset: u32) -> Result<Self> {
+        let mut e = Emitter {
+            graph,
+            opset,
+            sources: Sources::default(),
+            label: String::new(),
+            weights,
+            nodes: Vec::new(),
+            names: Names::default(),
+            values: HashMap::new(),
+            constants: HashMap::new(),
+            initializers: Vec::new(),
+        };
+        for input in &graph.inputs {
+            e.values.insert(input.value, e.names.unique(&input.name));
+        }
+        for output in &graph.outputs {
+            let name = e.names.unique(&output.name);
+            // The first name of a node's result becomes its own; the others, and other values' names, are copies.
+            if graph.producer(output.value).is_some() {
+                e.values.entry(output.value).or_insert(name);
+            }
+        }
+        Ok(e)
+    }
+
+    /// Writes everything.
+    pub fn run(mut self) -> Result<(GraphProto, Vec<Initializer>)> {
+        let graph = self.graph;
+        let mut input = Vec::new();
+        for i in &graph.inputs {
+            if let Some(ty) = graph.ty(i.value) {
+                input.push(value_info(&i.name, ty));
+                let name = self.value(i.value)?;
+                self.sources.add(&name, &ty.shape);
+            }
+        }
+        for id in graph.topological_order()? {
+            let Some(node) = graph.node(id) else { continue };
+            self.label.clone_from(&node.label);
+            self.write(node)?;
+        }
+        let mut output = Vec::new();
+        for o in &graph.outputs {
+            let Some(ty) = graph.ty(o.value) else { continue };
+            output.push(value_info(&o.name, ty));
+            let name = self.value(o.value)?;
+            if name != o.name {
+                self.label.clone_from(&o.name);
+                self.push("Identity", vec![name], vec![o.name.clone()], vec![]);
+            }
+        }
+        let proto = GraphProto {
+            node: self.nodes,
+            name: graph.name.clone(),
+            input,
+            output,
+            ..GraphProto::default()
+        };
+        Ok((proto, self.initializers))
+    }
+
+    /// Writes a node, with casts around it where ONNX takes fewer element types than we do.
+    fn write(&mut self, node: &'g Node) -> Result<()> {
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for v in &node.inputs {
+            inputs.push(match v {
+                Some(v) => self.value(*v)?,
+                None => String::new(),
+            });
+        }
+        let outputs: Vec<String> = node.outputs.iter().map(|v| self.result(*v, node.op.name())).collect();
+        let first = node.inputs.iter().flatten().chain(&node.outputs).next();
+        let own = first.and_then(|v| self.graph.ty(*v)).map_or(DType::F32, |t| t.dtype);
+        let mut view = View { node, inputs, outputs, dtype: own };
+        let wider = match admitted(node.op.name(), self.opset) {
+            Some(list) if !list.contains(&own) => {
+                Some(carrier(own, list).ok_or_else(|| self.refuse(node, format!("no wider type than {own}")))?)
+            }
+            _ => None,
+        };
+        let Some(wider) = wider else {
+            ops::write(self, &view)?;
+            self.define_symbols(node);
+            return Ok(());
+        };
+        view.dtype = wider;
+        for (v, name) in node.inputs.iter().zip(&mut view.inputs) {
+            if v.and_then(|v| self.graph.ty(v)).is_some_and(|t| t.dtype == own) {
+                *name = self.cast(name, wider);
+            }
+        }
+        let mut narrowed = Vec::new();
+        for (v, name) in node.outputs.iter().zip(&mut view.outputs) {
+            if self.graph.ty(*v).is_some_and(|t| t.dtype == own) {
+                let wide = self.names.unique(&format!("{name}.{wider}"));
+                narrowed.push((wide.clone(), std::mem::replace(name, wide)));
+            }
+        }
+        ops::write(self, &view)?;
+        for (wide, name) in narrowed {
+            let to = attr::int("to", i64::from(data_type(own) as i32));
+            self.push("Cast", vec![wide], vec![name], vec![to]);
+        }
+        self.define_symbols(node);
+        Ok(())
+    }
+
+    /// Symbols that are extents of a node's results first become known there.
+    fn define_symbols(&mut self, node: &Node) {
+        for v in &node.outputs {
+            if let (Some(ty), Some(name)) = (self.graph.ty(*v), self.values.get(v)) {
+                self.sources.add_symbols(name, &ty.shape);
+            }
+        }
+    }
+
+    /// An error at a node.
+    pub fn refuse(&self, node: &Node, why: impl Into<String>) -> ExportError {
+        ExportError::Node { op: node.op.name(), label: node.label.clone(), why: why.into() }
+    }
+
+    /// The static type of a node's operand.
+    pub fn operand<'v>(&'v self, view: &View<'_>, i: usize) -> Result<&'v TensorType> {
+        let v = view.node.inputs.get(i).copied().flatten();
+        v.and_then(|v| self.graph.ty(v)).ok_or_else(|| self.refuse(view.node, format!("operand {i} is missing")))
+    }
+
+    /// The static type of a node's first result.
+    pub fn result_type(&self, view: &View<'_>) -> Result<&TensorType> {
+        let v = view.node.outputs.first().copied();
+        v.and_then(|v| self.graph.ty(v)).ok_or_else(|| self.refuse(view.node, "it has no result"))
+    }
+
+    /// The name of a value; weights become initializers when first named.
+    fn value(&mut self, v: ValueId) -> Result<String> {
+        if let Some(name) = self.values.get(&v) {
+            return Ok(name.clone());
+        }
+        let weight = self.graph.weight_of(v).and_then(|w| self.weights.get(w));
+        let Some(weight) = weight else {
+            let label = self.label.clone();
+            return Err(ExportError::Build(frit_ir::BuildError::ForeignValue { label, value: v }));
+        };
+        let data = weight.data.clone().ok_or_else(|| ExportError::NoData(weight.name.clone()))?;
+        let name = self.names.unique(&weight.name);
+        self.initializers.push(Initializer { name: name.clone(), tensor: data });
+        self.values.insert(v, name.clone());
+        Ok(name)
+    }
+
+    /// The name that a node's result gets.
+    fn result(&mut self, v: ValueId, op: &str) -> String {
+        if let Some(name) = self.values.get(&v) {
+            return name.clone();
+        }
+        let name = self.fresh(op);
+        self.values.insert(v, name.clone());
+        name
+    }
+
+    /// A new name at the present label.
+    pub fn fresh(&mut self, what: &str) -> String {
+        let base = if self.label.is_empty() { what.to_owned() } else { format!("{}/{what}", self.label) };
+        self.names.unique(&base)
+    }
+
+    /// A new name that is not at the present label, for what nodes share.
+    pub fn fresh_global(&mut self, base: &str) -> String {
+        self.names.unique(base)
+    }
+
+    /// Adds a node whose results have names already. Operands left out at the end go.
+    pub fn push(
+        &mut self,
+        op: &str,
+        mut input: Vec<String>,
+        output: Vec<String>,
+        attribute: Vec<AttributeProto>,
+    ) {
+        while input.last().is_some_and(String::is_empty) {
+            input.pop();
+        }
+        let name = format!("node/{}", output.first().map_or("", String::as_str));
+        self.nodes.push(NodeProto {
+            input,
+            output,
+            name,
+            op_type: op.to_owned(),
+            attribute,
+            ..NodeProto::default()
+        });
+    }
+
+    /// Adds a node with one result and gives its name.
+    pub fn compute(&mut self, op: &str, inputs: Vec<String>, attrs: Vec<AttributeProto>) -> String {
+        let name = self.fresh(op);
+        self.push(op, inputs, vec![name.clone()], attrs);
+        name
+    }
+
+    /// Converts a value.
+    pub fn cast(&mut self, x: &str, to: DType) -> String {
+        self.compute("Cast", vec![x.to_owned()], vec![attr::int("to", i64::from(data_type(to) as i32))])
+    }
+
+    /// A constant; equal ones are one.
+    pub fn constant(&mut self, tensor: Tensor) -> String {
+        let key = (tensor.dtype(), tensor.shape().to_vec(), tensor.bytes().to_vec());
+        if let Some(name) = self.constants.get(&key) {
+            return name.clone();
+        }
+        let name = self.names.unique(&constant_name(&tensor));
+        self.initializers.push(Initializer { name: name.clone(), tensor });
+        self.constants.insert(key, name.clone());
+        name
+    }
+
+    /// Integers as an i64 constant along one axis.
+    pub fn integers(&mut self, v: &[i64]) -> Result<String> {
+        Ok(self.constant(Tensor::from_slice(&[v.len()], v)?))
+    }
+
+    /// An integer as an i64 scalar.
+    pub fn integer(&mut self, v: i64) -> Result<String> {
+        Ok(self.constant(Tensor::from_slice(&[], &[v])?))
+    }
+}
+
+/// What a constant is called: short integer lists say what they are.
+fn constant_name(t: &Tensor) -> String {
+    if t.dtype() == DType::I64 && t.len() <= 6 {
+        let v: Vec<String> = t.to_i64_vec().iter().map(i64::to_string).collect();
+        let (open, close) = if t.shape().is_empty() { ("", "") } else { ("[", "]") };
+        return format!("const/{open}{}{close}", v.join(","));
+    }
+    format!("const/{}", t.dtype())
+}
+
+/// A tensor within an attribute.
+pub(super) fn tensor_proto(t: &Tensor) -> TensorProto {
+    TensorProto {
+        dims: t.shape().iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
+        data_type: data_type(t.dtype()) as i32,
+        raw_data: Some(raw_bytes(t).into_owned().into()),
+        ..TensorProto::default()
+    }
+}
+
+/// A named value with its type; dimensions that are no number are named by their expression.
+pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
+    let dim = |d: &Dim| {
+        let value = match d.as_const() {
+            Some(n) => DimValue::DimValue(n),
+            None => DimValue::DimParam(d.as_symbol().map_or_else(|| d.to_string(), str::to_owned)),
+        };
+        Dimension { value: Some(value), ..Dimension::default() }
+    };
+    let tensor = TensorTypeProto {
+        elem_type: data_type(ty.dtype) as i32,
+        shape: Some(TensorShapeProto { dim: ty.shape.iter().map(dim).collect() }),
+    };
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto { value: Some(TypeValue::TensorType(tensor)), ..TypeProto::default() }),
+        ..ValueInfoProto::default()
+    }
+}

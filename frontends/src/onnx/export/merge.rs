@@ -1,0 +1,1 @@
+//! Joins the two forms of a decoder into one model. To come.

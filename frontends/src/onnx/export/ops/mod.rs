@@ -1,0 +1,62 @@
+//! How each op is written: by its name and attributes from the op table, or by code of its own in one file a family
+//! where ONNX takes operands for attributes. Names and constants are `emitter.rs`'s business.
+
+mod bounds;
+mod composite;
+mod shapes;
+
+use super::emitter::{Emitter, View};
+use super::{ExportError, ExportOptions, attr};
+use frit_ir::op::{BinaryFn, Onnx};
+use frit_ir::{Graph, Node, Op};
+
+type Written = Result<(), ExportError>;
+
+/// True when the op of a node can be written as it is: it has a form in ONNX at this opset that means the same.
+pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> bool {
+    if node.op.is_composite() {
+        return composite::has_form(graph, node, options);
+    }
+    match &node.op {
+        Op::ShapeOf(_) => true,
+        // Dilated windows came with opset 19.
+        Op::AveragePool(o) => options.opset >= 19 || o.dilations.iter().all(|&d| d == 1),
+        op => matches!(op.onnx(), Onnx::Op(..)),
+    }
+}
+
+/// Writes a node.
+pub(super) fn write(e: &mut Emitter<'_>, v: &View<'_>) -> Written {
+    match &v.node.op {
+        Op::Reshape(o) => shapes::reshape(e, v, o),
+        Op::Expand(o) => shapes::expand(e, v, o),
+        Op::Slice(o) => shapes::slice(e, v, o),
+        Op::Split(o) => shapes::split(e, v, o),
+        Op::Pad(o) => shapes::pad(e, v, o),
+        Op::Tile(o) => shapes::tile(e, v, o),
+        Op::Range(o) => shapes::range(e, v, o),
+        Op::ConstantOfShape(o) => shapes::constant_of_shape(e, v, o),
+        Op::ShapeOf(o) => shapes::shape_of(e, v, o),
+        Op::Clip(o) => bounds::clip(e, v, o),
+        Op::Reduce(o) => bounds::reduce(e, v, o),
+        Op::CumSum(o) => bounds::cum_sum(e, v, o),
+        Op::AveragePool(o) => bounds::average_pool(e, v, o),
+        Op::Binary(o) if o.function == BinaryFn::Mod && v.dtype.is_float() => bounds::float_mod(e, v),
+        Op::Attention(o) => composite::attention(e, v, o),
+        _ => by_declaration(e, v),
+    }
+}
+
+/// The name and the attributes that the op table declares, the operands in order.
+fn by_declaration(e: &mut Emitter<'_>, v: &View<'_>) -> Written {
+    let op = &v.node.op;
+    let Onnx::Op(name, _) = op.onnx() else {
+        return Err(e.refuse(v.node, "ONNX has no such op"));
+    };
+    let mut attrs = Vec::new();
+    for (attr, value) in op.attrs() {
+        attrs.extend(attr::of(name, attr, &value).map_err(|why| e.refuse(v.node, why))?);
+    }
+    e.push(name, v.inputs.clone(), v.outputs.clone(), attrs);
+    Ok(())
+}

@@ -75,6 +75,14 @@ pub enum Error {
         /// How many were tried.
         all: usize,
     },
+    /// The model cannot be written as ONNX.
+    #[cfg(feature = "compile")]
+    #[error("exporting: {0}")]
+    Export(#[from] frit_frontends::onnx::export::ExportError),
+    /// The ONNX file could not be written.
+    #[cfg(feature = "compile")]
+    #[error(transparent)]
+    WriteOnnx(#[from] frit_frontends::onnx::export::WriteError),
     /// A pass failed: an error of frit.
     #[cfg(feature = "compile")]
     #[error("while optimising: {0}")]
@@ -103,6 +111,8 @@ impl Error {
             Error::Usage(_) => 2,
             #[cfg(feature = "compile")]
             Error::Frontend { source: frit_frontends::FrontendError::Request(_), .. } => 2,
+            #[cfg(feature = "compile")]
+            Error::Export(e) if e.is_about_the_call() => 2,
             _ => 1,
         }
     }

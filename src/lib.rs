@@ -5,6 +5,8 @@
 
 pub mod answer;
 pub mod error;
+#[cfg(feature = "compile")]
+pub mod export;
 pub mod generate;
 pub mod load;
 #[cfg(feature = "compile")]

@@ -46,6 +46,9 @@ pub enum Command {
     )]
     Bench(Bench),
     /// Write a model as ONNX.
+    #[command(
+        after_help = "Examples:\n  frit export ./bert -o bert.onnx --opset 20\n  frit export ./vit-gpt2 -o vit-gpt2-onnx\n  frit export ./bert -o bert.onnx --signature input_ids,attention_mask --select logits,hidden_states\n\nA folder gets model.onnx, or for a generative model the files that Optimum and transformers.js load, and the\nconfiguration, tokenizer and preprocessor beside them."
+    )]
     Export(Export),
     /// Show a model's graph.
     #[command(
@@ -397,7 +400,7 @@ pub struct Bench {
 /// `frit export`
 #[derive(Debug, Args)]
 pub struct Export {
-    /// Checkpoint folder, .onnx file or .frit file.
+    /// Checkpoint folder or .onnx file.
     pub model: PathBuf,
     /// The .onnx file or folder to write.
     #[arg(short, long, value_name = "FILE|DIR")]
@@ -406,9 +409,45 @@ pub struct Export {
     pub part: Part,
     #[command(flatten)]
     pub fix: Fix,
-    /// ONNX opset.
+    /// Inputs like those to come: they say names and forms (a 3-D mask, float labels) instead of --signature.
+    #[arg(long, value_name = "SAFETENSORS", conflicts_with = "signature")]
+    pub inputs: Option<PathBuf>,
+    /// ONNX opset, 17 to 24.
     #[arg(long, value_name = "N", default_value_t = 17)]
     pub opset: u32,
+    /// Write the graph as the frontend built it, or after the passes.
+    #[arg(long, value_enum, default_value_t = ExportStage::Imported)]
+    pub stage: ExportStage,
+    /// Weights in a file beside the model: auto for models over 2 GB.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub external: ExternalData,
+    /// Write composite operators as their parts even where the opset has them.
+    #[arg(long)]
+    pub plain: bool,
+    /// Print what was written as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which form of a graph is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportStage {
+    /// As the frontend built it.
+    Imported,
+    /// After the passes.
+    Optimised,
+}
+
+/// Where an exported model's weights go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum ExternalData {
+    /// Beside the model when it would exceed 2 GB.
+    #[default]
+    Auto,
+    /// Beside the model.
+    Always,
+    /// Into the model.
+    Never,
 }
 
 /// How far a graph is compiled.

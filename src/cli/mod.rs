@@ -3,6 +3,7 @@
 pub mod args;
 mod bench;
 mod compile;
+mod export;
 mod generate;
 mod inspect;
 mod run;
@@ -24,7 +25,7 @@ pub fn dispatch(cli: Cli) -> Result<(), Error> {
         Command::Generate(a) => generate::generate(&a),
         Command::Bench(a) => bench::bench(&a),
         Command::Inspect(a) => inspect::inspect(&a),
-        Command::Export(_) => Err(Error::Usage("frit export comes with the ONNX issue".into())),
+        Command::Export(a) => export::export(&a),
         Command::Verify(a) => verify::verify(&a),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

@@ -2,9 +2,9 @@
 //! Each has a folder; this file only names them.
 
 pub mod error;
+pub mod export;
 pub mod import;
 pub mod read;
-pub mod export;
 pub mod schema;
 pub mod value;
 

@@ -69,7 +69,8 @@ mod tests {
         let product = s().mul(&Dim::symbol("t")).unwrap().mul_const(3).unwrap();
         let half = s().add_const(1).unwrap().floor_div(&Dim::constant(2)).unwrap();
         let d = product.add(&half).unwrap().add_const(-5).unwrap();
-        let terms: Vec<_> = d.parts().map(|(c, p)| (c, p.map(|(p, e)| (format!("{p:?}"), e)).count())).collect();
+        let terms: Vec<_> =
+            d.parts().map(|(c, p)| (c, p.map(|(p, e)| (format!("{p:?}"), e)).count())).collect();
         assert_eq!(terms.iter().map(|t| t.0).sum::<i64>(), 3 + 1 - 5);
         assert_eq!(terms.iter().map(|t| t.1).sum::<usize>(), 2 + 1);
     }

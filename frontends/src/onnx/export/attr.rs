@@ -67,6 +67,8 @@ pub(super) fn of(op: &str, name: &str, value: &Attr) -> Result<Option<AttributeP
             None => return Err(format!("`{name}` is {value}, and ONNX takes numbers only")),
         },
         Attr::Absent => return Ok(None),
-        Attr::List(_) => return Err(format!("`{name}` is a nested list, which ONNX does not have")),
+        Attr::List(_) | Attr::Types(_) => {
+            return Err(format!("`{name}` is {value}, which no attribute of ONNX holds"));
+        }
     }))
 }

@@ -48,14 +48,17 @@ impl Sources {
         }
     }
 
+    /// Notes that a symbol is the element of an i64 tensor along one axis.
+    pub fn define(&mut self, symbol: &str, value: &str) {
+        self.computed.insert(Dim::symbol(symbol), value.to_owned());
+    }
+
     /// The extent that gives `symbol` by subtraction and division, with what is to be subtracted and the divisor.
     fn solve(&self, symbol: &str) -> Option<(Extent, Dim, i64)> {
         self.compound.iter().find_map(|extent| {
             let d = &extent.dim;
             let others_known = d.symbols().iter().all(|s| **s == *symbol || self.plain.contains_key(&**s));
-            let at = |n: i64| {
-                d.substitute(&|s| (s == symbol).then(|| Dim::constant(n))).ok()
-            };
+            let at = |n: i64| d.substitute(&|s| (s == symbol).then(|| Dim::constant(n))).ok();
             let (rest, one, two) = (at(0)?, at(1)?, at(2)?);
             let slope = one.sub(&rest).ok()?.as_const()?;
             let linear = two.sub(&one).ok()?.as_const() == Some(slope);

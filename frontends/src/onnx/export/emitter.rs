@@ -1,11 +1,11 @@
 //! A GraphProto under construction: names, nodes, constants, initializers. What a single op looks like is in `ops/`.
 
+use super::ExportError;
 use super::attr;
 use super::dims::Sources;
 use super::dtypes::{admitted, carrier, data_type};
 use super::ops;
 use super::write::{Initializer, raw_bytes};
-use super::ExportError;
 use crate::onnx::schema::{
     AttributeProto, DimValue, Dimension, GraphProto, NodeProto, TensorProto, TensorShapeProto,
     TensorType as TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
@@ -71,6 +71,8 @@ pub(super) struct Emitter<'g> {
     nodes: Vec<NodeProto>,
     names: Names,
     values: HashMap<ValueId, String>,
+    /// Names of the graph's outputs.
+    outputs: Vec<String>,
     constants: HashMap<(DType, Vec<usize>, Vec<u8>), String>,
     initializers: Vec<Initializer>,
 }
@@ -78,7 +80,7 @@ pub(super) struct Emitter<'g> {
 type Result<T> = std::result::Result<T, ExportError>;
 
 impl<'g> Emitter<'g> {
-    pub fn new(graph: &'g Graph, weights: &'g WeightTable, opset: u32) -> Result<Self> {
+    pub fn new(graph: &'g Graph, weights: &'g WeightTable, opset: u32) -> Self {
         let mut e = Emitter {
             graph,
             opset,
@@ -88,6 +90,7 @@ impl<'g> Emitter<'g> {
             nodes: Vec::new(),
             names: Names::default(),
             values: HashMap::new(),
+            outputs: Vec::new(),
             constants: HashMap::new(),
             initializers: Vec::new(),
         };
@@ -95,13 +98,15 @@ impl<'g> Emitter<'g> {
             e.values.insert(input.value, e.names.unique(&input.name));
         }
         for output in &graph.outputs {
-            let name = e.names.unique(&output.name);
+            let taken = graph.inputs.iter().any(|i| i.name == output.name);
+            let name = e.names.unique(&if taken { renamed(&output.name) } else { output.name.clone() });
             // The first name of a node's result becomes its own; the others, and other values' names, are copies.
             if graph.producer(output.value).is_some() {
-                e.values.entry(output.value).or_insert(name);
+                e.values.entry(output.value).or_insert_with(|| name.clone());
             }
+            e.outputs.push(name);
         }
-        Ok(e)
+        e
     }
 
     /// Writes everything.
@@ -121,22 +126,16 @@ impl<'g> Emitter<'g> {
             self.write(node)?;
         }
         let mut output = Vec::new();
-        for o in &graph.outputs {
+        for (o, public) in graph.outputs.iter().zip(self.outputs.clone()) {
             let Some(ty) = graph.ty(o.value) else { continue };
-            output.push(value_info(&o.name, ty));
+            output.push(value_info(&public, ty));
             let name = self.value(o.value)?;
-            if name != o.name {
-                self.label.clone_from(&o.name);
-                self.push("Identity", vec![name], vec![o.name.clone()], vec![]);
+            if name != public {
+                self.push("Identity", vec![name], vec![public], vec![]);
             }
         }
-        let proto = GraphProto {
-            node: self.nodes,
-            name: graph.name.clone(),
-            input,
-            output,
-            ..GraphProto::default()
-        };
+        let proto =
+            GraphProto { node: self.nodes, name: graph.name.clone(), input, output, ..GraphProto::default() };
         Ok((proto, self.initializers))
     }
 
@@ -154,9 +153,9 @@ impl<'g> Emitter<'g> {
         let own = first.and_then(|v| self.graph.ty(*v)).map_or(DType::F32, |t| t.dtype);
         let mut view = View { node, inputs, outputs, dtype: own };
         let wider = match admitted(node.op.name(), self.opset) {
-            Some(list) if !list.contains(&own) => {
-                Some(carrier(own, list).ok_or_else(|| self.refuse(node, format!("no wider type than {own}")))?)
-            }
+            Some(list) if !list.contains(&own) => Some(
+                carrier(own, list).ok_or_else(|| self.refuse(node, format!("no wider type than {own}")))?,
+            ),
             _ => None,
         };
         let Some(wider) = wider else {
@@ -203,13 +202,8 @@ impl<'g> Emitter<'g> {
     /// The static type of a node's operand.
     pub fn operand<'v>(&'v self, view: &View<'_>, i: usize) -> Result<&'v TensorType> {
         let v = view.node.inputs.get(i).copied().flatten();
-        v.and_then(|v| self.graph.ty(v)).ok_or_else(|| self.refuse(view.node, format!("operand {i} is missing")))
-    }
-
-    /// The static type of a node's first result.
-    pub fn result_type(&self, view: &View<'_>) -> Result<&TensorType> {
-        let v = view.node.outputs.first().copied();
-        v.and_then(|v| self.graph.ty(v)).ok_or_else(|| self.refuse(view.node, "it has no result"))
+        v.and_then(|v| self.graph.ty(v))
+            .ok_or_else(|| self.refuse(view.node, format!("operand {i} is missing")))
     }
 
     /// The name of a value; weights become initializers when first named.
@@ -304,6 +298,15 @@ impl<'g> Emitter<'g> {
     /// An integer as an i64 scalar.
     pub fn integer(&mut self, v: i64) -> Result<String> {
         Ok(self.constant(Tensor::from_slice(&[], &[v])?))
+    }
+}
+
+/// The name of an output that an input has too, which ONNX does not allow: caches become `present`, as they are called
+/// in exports of transformers.
+fn renamed(output: &str) -> String {
+    match output.strip_prefix("past_key_values.") {
+        Some(rest) => format!("present.{rest}"),
+        None => format!("{output}.out"),
     }
 }
 

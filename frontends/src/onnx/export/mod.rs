@@ -118,6 +118,13 @@ pub enum ExportError {
     Merge(String),
 }
 
+impl ExportError {
+    /// True when what was asked for does not exist, rather than the model being at fault.
+    pub fn is_about_the_call(&self) -> bool {
+        matches!(self, ExportError::Opset { .. } | ExportError::Entry { .. })
+    }
+}
+
 /// An ONNX model whose initializers are still tensors of the module, shared and not copied.
 #[derive(Clone, Debug)]
 pub struct Exported {
@@ -156,14 +163,11 @@ pub fn export(module: &Module, options: &ExportOptions) -> Result<Exported, Expo
     };
     let mut weights = module.weights.clone();
     let graph = prepare::prepare(graph, &mut weights, options)?;
-    let (graph, initializers) = Emitter::new(&graph, &weights, options.opset)?.run()?;
+    let (graph, initializers) = Emitter::new(&graph, &weights, options.opset).run()?;
     let facts = module.metadata.iter().chain(&options.metadata);
     let model = ModelProto {
         ir_version: ir_version(options.opset),
-        opset_import: vec![OperatorSetIdProto {
-            domain: String::new(),
-            version: i64::from(options.opset),
-        }],
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: i64::from(options.opset) }],
         producer_name: "frit".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(GraphProto { name: entry_name(module, &graph.name), ..graph }),

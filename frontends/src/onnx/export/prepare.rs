@@ -78,6 +78,7 @@ fn refuse_unsupported(graph: &Graph, options: &ExportOptions) -> Result<(), Expo
     if missing.is_empty() {
         return Ok(());
     }
-    let ops = missing.iter().map(|(op, (n, label))| format!("{op} ({n} times, first at `{label}`)")).collect();
+    let ops =
+        missing.iter().map(|(op, (n, label))| format!("{op} ({n} times, first at `{label}`)")).collect();
     Err(ExportError::Unsupported { opset: options.opset, ops })
 }

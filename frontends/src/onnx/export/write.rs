@@ -56,7 +56,9 @@ pub enum WriteError {
         source: std::io::Error,
     },
     /// One protobuf message cannot be so large.
-    #[error("the model needs {0} bytes, and one ONNX file holds less than 2 GB: its weights must be external data")]
+    #[error(
+        "the model needs {0} bytes, and one ONNX file holds less than 2 GB: its weights must be external data"
+    )]
     TooLarge(u64),
     /// The path cannot name a model.
     #[error("{}: expected the path of a file", .0.display())]
@@ -141,7 +143,7 @@ impl<'e> Pieces<'e> {
     }
 
     fn write(&self, to: &mut impl Write) -> std::io::Result<()> {
-        let mut prefix = |to: &mut dyn Write, tag: u32, len: u64| {
+        let prefix = |to: &mut dyn Write, tag: u32, len: u64| {
             let mut bytes = Vec::new();
             encode_key(tag, WireType::LengthDelimited, &mut bytes);
             encode_varint(len, &mut bytes);

@@ -2,12 +2,12 @@
 //! `prepare.rs`.
 
 use super::Written;
+use crate::onnx::export::ExportOptions;
 use crate::onnx::export::attr;
 use crate::onnx::export::emitter::{Emitter, View};
-use crate::onnx::export::ExportOptions;
 use frit_ir::op::{Attention, Onnx};
 use frit_ir::types::{resolve_axis, same_shape};
-use frit_ir::{DType, Graph, Node, Op, TensorType};
+use frit_ir::{Graph, Node, Op, TensorType};
 
 /// True when a composite op is a standard op of the opset and its operands are as that takes them.
 pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> bool {
@@ -21,7 +21,7 @@ pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> b
         Op::InstanceNormalization(_) | Op::BatchNormalization(_) => true,
         _ if options.plain => false,
         Op::RMSNormalization(o) => covers(ty(0), o.axis, &[ty(1)]),
-        Op::Attention(o) => attention_has_form(o, [ty(0), ty(1), ty(2)], ty(3)),
+        Op::Attention(o) => ty(3).is_none() && attention_has_form(o, [ty(0), ty(1), ty(2)]),
         _ => true,
     }
 }
@@ -33,24 +33,15 @@ fn covers(x: Option<&TensorType>, axis: i64, operands: &[Option<&TensorType>]) -
     operands.iter().flatten().all(|t| same_shape(&t.shape, rest))
 }
 
-/// ONNX leaves keys out by minus infinity where we score them lowest: the same unless a query sees no key at all. It
-/// aligns causal masks at the first key, we at the last.
-fn attention_has_form(o: &Attention, qkv: [Option<&TensorType>; 3], mask: Option<&TensorType>) -> bool {
+/// ONNX leaves keys out by minus infinity where we score them lowest, and aligns causal masks at the first key where we
+/// do at the last: the same for as many keys as queries. What a query gets that a mask of its own leaves without any key
+/// differs from runtime to runtime, so masked attention is written by its parts.
+fn attention_has_form(o: &Attention, qkv: [Option<&TensorType>; 3]) -> bool {
     let [Some(q), Some(k), Some(v)] = qkv else { return false };
-    if q.rank() != k.rank() || q.rank() != v.rank() {
-        return false;
-    }
-    let sequence = |t: &TensorType| t.shape.get(t.rank().wrapping_sub(2)..).and_then(<[_]>::first).cloned();
-    let square = || {
-        // [B, S, width] has the sequence before the last axis as [B, H, S, D] has.
-        matches!((sequence(q), sequence(k)), (Some(a), Some(b)) if a.same(&b))
-    };
-    match (o.causal, mask) {
-        (false, None) => true,
-        (true, None) => square(),
-        (false, Some(mask)) => mask.dtype != DType::Bool && (2..=4).contains(&mask.rank()),
-        (true, Some(_)) => false,
-    }
+    // [B, S, width] has the sequence before the last axis as [B, H, S, D] has.
+    let sequence = |t: &TensorType| t.shape.iter().rev().nth(1).cloned();
+    let square = matches!((sequence(q), sequence(k)), (Some(a), Some(b)) if a.same(&b));
+    q.rank() == k.rank() && q.rank() == v.rank() && (square || !o.causal)
 }
 
 /// Attention-23.

@@ -7,7 +7,7 @@ mod shapes;
 
 use super::emitter::{Emitter, View};
 use super::{ExportError, ExportOptions, attr};
-use frit_ir::op::{BinaryFn, Onnx};
+use frit_ir::op::{Attr, BinaryFn, Onnx};
 use frit_ir::{Graph, Node, Op};
 
 type Written = Result<(), ExportError>;
@@ -18,7 +18,7 @@ pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> b
         return composite::has_form(graph, node, options);
     }
     match &node.op {
-        Op::ShapeOf(_) => true,
+        Op::ShapeOf(_) | Op::SymbolOf(_) => true,
         // Dilated windows came with opset 19.
         Op::AveragePool(o) => options.opset >= 19 || o.dilations.iter().all(|&d| d == 1),
         op => matches!(op.onnx(), Onnx::Op(..)),
@@ -37,6 +37,7 @@ pub(super) fn write(e: &mut Emitter<'_>, v: &View<'_>) -> Written {
         Op::Range(o) => shapes::range(e, v, o),
         Op::ConstantOfShape(o) => shapes::constant_of_shape(e, v, o),
         Op::ShapeOf(o) => shapes::shape_of(e, v, o),
+        Op::SymbolOf(o) => shapes::symbol_of(e, v, o),
         Op::Clip(o) => bounds::clip(e, v, o),
         Op::Reduce(o) => bounds::reduce(e, v, o),
         Op::CumSum(o) => bounds::cum_sum(e, v, o),
@@ -55,6 +56,10 @@ fn by_declaration(e: &mut Emitter<'_>, v: &View<'_>) -> Written {
     };
     let mut attrs = Vec::new();
     for (attr, value) in op.attrs() {
+        // The names of symbols that an op defines are ours alone.
+        if matches!(&value, Attr::Str(s) if op.defines().contains(&s.as_str())) {
+            continue;
+        }
         attrs.extend(attr::of(name, attr, &value).map_err(|why| e.refuse(v.node, why))?);
     }
     e.push(name, v.inputs.clone(), v.outputs.clone(), attrs);

@@ -4,7 +4,9 @@
 use super::Written;
 use crate::onnx::export::attr;
 use crate::onnx::export::emitter::{Emitter, View, tensor_proto};
-use frit_ir::op::{ConstantOfShape, Expand, Pad, PadMode, Range, Reshape, ShapeOf, Slice, Split, Tile};
+use frit_ir::op::{
+    ConstantOfShape, Expand, Pad, PadMode, Range, Reshape, ShapeOf, Slice, Split, SymbolOf, Tile,
+};
 use frit_ir::types::resolve_axis;
 use frit_ir::{DType, Dim, Tensor};
 
@@ -160,5 +162,22 @@ pub(super) fn constant_of_shape(e: &mut Emitter<'_>, v: &View<'_>, o: &ConstantO
 pub(super) fn shape_of(e: &mut Emitter<'_>, v: &View<'_>, o: &ShapeOf) -> Written {
     let dims = e.dims(&o.dims)?;
     e.push("Identity", vec![dims], v.outputs.clone(), vec![]);
+    Ok(())
+}
+
+/// A size read from a tensor: from here on the symbol is that element.
+pub(super) fn symbol_of(e: &mut Emitter<'_>, v: &View<'_>, o: &SymbolOf) -> Written {
+    let x = e.operand(v, 0)?;
+    let (dtype, rank) = (x.dtype, x.rank());
+    let mut size = v.input(0);
+    if dtype != DType::I64 {
+        size = e.cast(&size, DType::I64);
+    }
+    if rank != 1 {
+        let one = e.integers(&[1])?;
+        size = e.compute("Reshape", vec![size, one], vec![]);
+    }
+    e.sources.define(&o.name, &size);
+    e.push("Squeeze", vec![size], v.outputs.clone(), vec![]);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Attributes of nodes: the few forms that export writes, and an op's own attributes in ONNX's terms. Operands do not
 //! belong here.
 
-use super::dtypes::data_type;
+use crate::onnx::read::data_type_of as data_type;
 use crate::onnx::schema::{AttributeProto, AttributeType, GraphProto, TensorProto};
 use frit_ir::Dim;
 use frit_ir::op::Attr;
@@ -43,7 +43,8 @@ pub(super) fn graph(name: &str, g: GraphProto) -> AttributeProto {
 /// Attributes that ONNX calls otherwise: op, our name, its name.
 const RENAMED: &[(&str, &str, &str)] = &[
     ("MaxPool", "kernel", "kernel_shape"),
-    ("AveragePool", "kernel", "kernel_shape"),
+    ("LpPool", "kernel", "kernel_shape"),
+    ("MaxPool", "column_major", "storage_order"),
     ("GroupNormalization", "groups", "num_groups"),
 ];
 

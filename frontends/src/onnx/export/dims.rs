@@ -18,7 +18,7 @@ struct Extent {
 }
 
 /// Where symbols come from, and what is computed already.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sources {
     /// Extents that are a symbol and nothing else.
     plain: HashMap<String, Extent>,

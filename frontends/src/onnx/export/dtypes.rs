@@ -1,28 +1,8 @@
 //! Element types in ONNX: their numbers, and which ones each op takes at which opset. Where an op takes fewer than ours
 //! does, export computes in a wider type. Nothing is written here.
 
-use crate::onnx::schema::DataType;
 use frit_ir::DType;
 use frit_ir::DType::{BF16, Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
-
-/// ONNX's number for an element type.
-pub(super) fn data_type(d: DType) -> DataType {
-    match d {
-        Bool => DataType::Bool,
-        I8 => DataType::Int8,
-        I16 => DataType::Int16,
-        I32 => DataType::Int32,
-        I64 => DataType::Int64,
-        U8 => DataType::Uint8,
-        U16 => DataType::Uint16,
-        U32 => DataType::Uint32,
-        U64 => DataType::Uint64,
-        F16 => DataType::Float16,
-        BF16 => DataType::Bfloat16,
-        F32 => DataType::Float,
-        F64 => DataType::Double,
-    }
-}
 
 const WIDE: &[DType] = &[I32, I64, U32, U64, F16, BF16, F32, F64];
 const WIDE_OR_BYTE: &[DType] = &[I8, U8, I32, I64, U32, U64, F16, BF16, F32, F64];
@@ -100,6 +80,7 @@ pub(super) fn carrier(dtype: DType, admitted: &[DType]) -> Option<DType> {
         F16 | BF16 => &[F32, F64],
         F32 => &[F64],
         F64 => &[F32],
+        _ => &[],
     };
     wider.iter().copied().find(|d| admitted.contains(d))
 }

@@ -3,14 +3,13 @@
 use super::ExportError;
 use super::attr;
 use super::dims::Sources;
-use super::dtypes::{admitted, carrier, data_type};
+use super::dtypes::{admitted, carrier};
 use super::ops;
-use super::write::{Initializer, raw_bytes};
-use crate::onnx::schema::{
-    AttributeProto, DimValue, Dimension, GraphProto, NodeProto, TensorProto, TensorShapeProto,
-    TensorType as TensorTypeProto, TypeProto, TypeValue, ValueInfoProto,
-};
-use frit_ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId, WeightTable};
+use super::write::Initializer;
+use crate::onnx::read::data_type_of as data_type;
+use crate::onnx::schema::build::{size, symbol, tensor_type};
+use crate::onnx::schema::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
+use frit_ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId, WeightId, WeightTable};
 use std::collections::HashMap;
 
 /// A node on its way out: names of operands and results, cast where ONNX takes fewer element types.
@@ -57,6 +56,9 @@ impl Names {
     }
 }
 
+/// Control flow may nest so deep.
+const MAX_DEPTH: usize = 32;
+
 /// Builds the GraphProto of one graph.
 pub(super) struct Emitter<'g> {
     /// The graph that is written.
@@ -67,7 +69,10 @@ pub(super) struct Emitter<'g> {
     pub sources: Sources,
     /// Label of the node that is being written.
     pub label: String,
+    /// The graphs that control flow runs.
+    bodies: &'g [Graph],
     weights: &'g WeightTable,
+    weight_names: HashMap<WeightId, String>,
     nodes: Vec<NodeProto>,
     names: Names,
     values: HashMap<ValueId, String>,
@@ -75,38 +80,49 @@ pub(super) struct Emitter<'g> {
     outputs: Vec<String>,
     constants: HashMap<(DType, Vec<usize>, Vec<u8>), String>,
     initializers: Vec<Initializer>,
+    depth: usize,
 }
 
 type Result<T> = std::result::Result<T, ExportError>;
 
 impl<'g> Emitter<'g> {
-    pub fn new(graph: &'g Graph, weights: &'g WeightTable, opset: u32) -> Self {
+    /// Writes `graph`, whose control flow runs `bodies`.
+    pub fn new(graph: &'g Graph, bodies: &'g [Graph], weights: &'g WeightTable, opset: u32) -> Self {
         let mut e = Emitter {
             graph,
             opset,
             sources: Sources::default(),
             label: String::new(),
+            bodies,
             weights,
+            weight_names: HashMap::new(),
             nodes: Vec::new(),
             names: Names::default(),
             values: HashMap::new(),
             outputs: Vec::new(),
             constants: HashMap::new(),
             initializers: Vec::new(),
+            depth: 0,
         };
-        for input in &graph.inputs {
+        for input in &e.graph.inputs {
             e.values.insert(input.value, e.names.unique(&input.name));
         }
-        for output in &graph.outputs {
-            let taken = graph.inputs.iter().any(|i| i.name == output.name);
-            let name = e.names.unique(&if taken { renamed(&output.name) } else { output.name.clone() });
-            // The first name of a node's result becomes its own; the others, and other values' names, are copies.
-            if graph.producer(output.value).is_some() {
-                e.values.entry(output.value).or_insert_with(|| name.clone());
-            }
-            e.outputs.push(name);
-        }
+        e.name_outputs("");
         e
+    }
+
+    /// Gives the graph's outputs their names. The first name of a node's result becomes its own; the others, and other
+    /// values' names, are copies.
+    fn name_outputs(&mut self, prefix: &str) {
+        for output in &self.graph.outputs {
+            let taken = self.graph.inputs.iter().any(|i| i.name == output.name);
+            let base = if taken { renamed(&output.name) } else { output.name.clone() };
+            let name = self.names.unique(&format!("{prefix}{base}"));
+            if self.graph.producer(output.value).is_some() {
+                self.values.entry(output.value).or_insert_with(|| name.clone());
+            }
+            self.outputs.push(name);
+        }
     }
 
     /// Writes everything.
@@ -115,11 +131,18 @@ impl<'g> Emitter<'g> {
         let mut input = Vec::new();
         for i in &graph.inputs {
             if let Some(ty) = graph.ty(i.value) {
-                input.push(value_info(&i.name, ty));
                 let name = self.value(i.value)?;
+                input.push(value_info(&name, ty));
                 self.sources.add(&name, &ty.shape);
             }
         }
+        let proto = self.body(input)?;
+        Ok((proto, self.initializers))
+    }
+
+    /// Nodes and outputs of the present graph.
+    fn body(&mut self, input: Vec<ValueInfoProto>) -> Result<GraphProto> {
+        let graph = self.graph;
         for id in graph.topological_order()? {
             let Some(node) = graph.node(id) else { continue };
             self.label.clone_from(&node.label);
@@ -134,9 +157,48 @@ impl<'g> Emitter<'g> {
                 self.push("Identity", vec![name], vec![public], vec![]);
             }
         }
-        let proto =
-            GraphProto { node: self.nodes, name: graph.name.clone(), input, output, ..GraphProto::default() };
-        Ok((proto, self.initializers))
+        let node = std::mem::take(&mut self.nodes);
+        Ok(GraphProto { node, name: graph.name.clone(), input, output, ..GraphProto::default() })
+    }
+
+    /// Another graph as an attribute of the node that is being written. Its first inputs are inputs there too; the others
+    /// are the values `captured`, known by their names here. What it computes is not known outside.
+    pub fn nested(&mut self, name: &str, own: usize, captured: &[String]) -> Result<GraphProto> {
+        let here = self.label.clone();
+        let unknown = || ExportError::Entry { name: name.to_owned(), known: vec![] };
+        let graph = self.bodies.iter().find(|g| g.name == name).ok_or_else(unknown)?;
+        if self.depth >= MAX_DEPTH {
+            return Err(ExportError::Depth);
+        }
+        self.depth += 1;
+        let outer = (self.graph, self.sources.clone());
+        self.graph = graph;
+        let nodes = std::mem::take(&mut self.nodes);
+        let values = std::mem::take(&mut self.values);
+        let outputs = std::mem::take(&mut self.outputs);
+        let mut input = Vec::new();
+        for (n, i) in graph.inputs.iter().enumerate() {
+            let Some(ty) = graph.ty(i.value) else { continue };
+            let name = match n.checked_sub(own).and_then(|n| captured.get(n)) {
+                Some(name) => name.clone(),
+                None => {
+                    let name = self.names.unique(&format!("{here}/{}", i.name));
+                    input.push(value_info(&name, ty));
+                    name
+                }
+            };
+            self.sources.add(&name, &ty.shape);
+            self.values.insert(i.value, name);
+        }
+        self.name_outputs(&format!("{here}/"));
+        let proto = self.body(input);
+        (self.graph, self.sources) = outer;
+        self.nodes = nodes;
+        self.values = values;
+        self.outputs = outputs;
+        self.label = here;
+        self.depth -= 1;
+        proto
     }
 
     /// Writes a node, with casts around it where ONNX takes fewer element types than we do.
@@ -211,15 +273,18 @@ impl<'g> Emitter<'g> {
         if let Some(name) = self.values.get(&v) {
             return Ok(name.clone());
         }
-        let weight = self.graph.weight_of(v).and_then(|w| self.weights.get(w));
-        let Some(weight) = weight else {
+        let id = self.graph.weight_of(v);
+        let (Some(id), Some(weight)) = (id, id.and_then(|w| self.weights.get(w))) else {
             let label = self.label.clone();
             return Err(ExportError::Build(frit_ir::BuildError::ForeignValue { label, value: v }));
         };
+        if let Some(name) = self.weight_names.get(&id) {
+            return Ok(name.clone());
+        }
         let data = weight.data.clone().ok_or_else(|| ExportError::NoData(weight.name.clone()))?;
         let name = self.names.unique(&weight.name);
         self.initializers.push(Initializer { name: name.clone(), tensor: data });
-        self.values.insert(v, name.clone());
+        self.weight_names.insert(id, name.clone());
         Ok(name)
     }
 
@@ -320,32 +385,12 @@ fn constant_name(t: &Tensor) -> String {
     format!("const/{}", t.dtype())
 }
 
-/// A tensor within an attribute.
-pub(super) fn tensor_proto(t: &Tensor) -> TensorProto {
-    TensorProto {
-        dims: t.shape().iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
-        data_type: data_type(t.dtype()) as i32,
-        raw_data: Some(raw_bytes(t).into_owned().into()),
-        ..TensorProto::default()
-    }
-}
-
 /// A named value with its type; dimensions that are no number are named by their expression.
 pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
-    let dim = |d: &Dim| {
-        let value = match d.as_const() {
-            Some(n) => DimValue::DimValue(n),
-            None => DimValue::DimParam(d.as_symbol().map_or_else(|| d.to_string(), str::to_owned)),
-        };
-        Dimension { value: Some(value), ..Dimension::default() }
+    let dim = |d: &Dim| match d.as_const() {
+        Some(n) => size(n),
+        None => symbol(d.as_symbol().map_or_else(|| d.to_string(), str::to_owned)),
     };
-    let tensor = TensorTypeProto {
-        elem_type: data_type(ty.dtype) as i32,
-        shape: Some(TensorShapeProto { dim: ty.shape.iter().map(dim).collect() }),
-    };
-    ValueInfoProto {
-        name: name.to_owned(),
-        r#type: Some(TypeProto { value: Some(TypeValue::TensorType(tensor)), ..TypeProto::default() }),
-        ..ValueInfoProto::default()
-    }
+    let tensor = tensor_type(data_type(ty.dtype), Some(ty.shape.iter().map(dim).collect()));
+    ValueInfoProto { name: name.to_owned(), r#type: Some(tensor), ..ValueInfoProto::default() }
 }

@@ -90,6 +90,9 @@ pub enum ExportError {
         /// Where it is needed.
         label: String,
     },
+    /// Control flow nests too deep, or runs itself.
+    #[error("control flow nests too deep")]
+    Depth,
     /// A weight without numbers.
     #[error("weight `{0}` has no data")]
     NoData(String),
@@ -162,8 +165,9 @@ pub fn export(module: &Module, options: &ExportOptions) -> Result<Exported, Expo
         None => module.graphs.first().ok_or_else(unknown)?,
     };
     let mut weights = module.weights.clone();
-    let graph = prepare::prepare(graph, &mut weights, options)?;
-    let (graph, initializers) = Emitter::new(&graph, &weights, options.opset).run()?;
+    let graphs = prepare::prepare(graph, module, &mut weights, options)?;
+    let (graph, bodies) = graphs.split_first().ok_or_else(unknown)?;
+    let (graph, initializers) = Emitter::new(graph, bodies, &weights, options.opset).run()?;
     let facts = module.metadata.iter().chain(&options.metadata);
     let model = ModelProto {
         ir_version: ir_version(options.opset),

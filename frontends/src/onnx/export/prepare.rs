@@ -2,14 +2,41 @@
 //! here, and no op's ONNX form is known here but whether it has one.
 
 use super::{ExportError, ExportOptions, ops};
-use frit_ir::{Graph, GraphBuilder, NodeId, ValueId, WeightTable};
+use frit_ir::{Graph, GraphBuilder, Module, NodeId, ValueId, WeightTable};
 use std::collections::{BTreeMap, HashMap};
 
 /// A decomposition may give composite ops again, so deep at most.
 const MAX_ROUNDS: usize = 8;
 
-/// The graph with every composite op without a form of its own expanded, dead nodes removed.
+/// The graph with every composite op without a form of its own expanded, dead nodes removed; then the graphs that its
+/// control flow runs, and theirs, made so too.
 pub(super) fn prepare(
+    graph: &Graph,
+    module: &Module,
+    weights: &mut WeightTable,
+    options: &ExportOptions,
+) -> Result<Vec<Graph>, ExportError> {
+    let mut all = vec![prepare_one(graph, weights, options)?];
+    let mut done = 0;
+    while let Some(g) = all.get(done) {
+        let bodies: Vec<String> = g.nodes().flat_map(|(_, n)| n.op.bodies()).map(str::to_owned).collect();
+        for name in bodies {
+            if all.iter().skip(1).any(|g| g.name == name) {
+                continue;
+            }
+            let body = module.graph(&name).ok_or_else(|| ExportError::Entry {
+                name: name.clone(),
+                known: module.graphs.iter().map(|g| g.name.clone()).collect(),
+            })?;
+            all.push(prepare_one(body, weights, options)?);
+        }
+        done += 1;
+    }
+    refuse_unsupported(&all, options)?;
+    Ok(all)
+}
+
+fn prepare_one(
     graph: &Graph,
     weights: &mut WeightTable,
     options: &ExportOptions,
@@ -22,7 +49,6 @@ pub(super) fn prepare(
             break;
         }
     }
-    refuse_unsupported(&graph, options)?;
     Ok(graph.compacted()?)
 }
 
@@ -68,9 +94,9 @@ fn expand(
 }
 
 /// An error that names every op without a form, how often it occurs, and where first.
-fn refuse_unsupported(graph: &Graph, options: &ExportOptions) -> Result<(), ExportError> {
+fn refuse_unsupported(graphs: &[Graph], options: &ExportOptions) -> Result<(), ExportError> {
     let mut missing: BTreeMap<&'static str, (usize, &str)> = BTreeMap::new();
-    for (_, node) in graph.nodes() {
+    for (graph, node) in graphs.iter().flat_map(|g| g.nodes().map(move |(_, n)| (g, n))) {
         if !ops::has_form(graph, node, options) {
             missing.entry(node.op.name()).or_insert((0, &node.label)).0 += 1;
         }

@@ -2,8 +2,7 @@
 //! in a file beside the model where it would exceed protobuf's 2 GB. What is in the model is not known here.
 
 use super::Exported;
-use super::dtypes::data_type;
-use crate::onnx::schema::{DataLocation, GraphProto, ModelProto, StringStringEntryProto, TensorProto};
+use crate::onnx::schema::{GraphProto, ModelProto, TensorProto, build};
 use frit_ir::Tensor;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -74,32 +73,18 @@ pub struct Written {
     pub external: Option<(PathBuf, u64)>,
 }
 
-/// A tensor's elements as ONNX stores them.
-pub(super) fn raw_bytes(t: &Tensor) -> Cow<'_, [u8]> {
-    Cow::Borrowed(t.bytes())
+/// A tensor's elements as ONNX stores them; only packed ones are copied.
+fn raw_bytes(t: &Tensor) -> Cow<'_, [u8]> {
+    if t.dtype().is_narrow() { build::raw_bytes(t).to_vec().into() } else { t.bytes().into() }
 }
 
 /// An initializer's message but for its elements.
 fn header(i: &Initializer, at: Option<&(String, u64, u64)>) -> TensorProto {
-    let entry = |key: &str, value: String| StringStringEntryProto { key: key.to_owned(), value };
-    let (data_location, external_data) = match at {
-        None => (DataLocation::Default, vec![]),
-        Some((file, offset, length)) => (
-            DataLocation::External,
-            vec![
-                entry("location", file.clone()),
-                entry("offset", offset.to_string()),
-                entry("length", length.to_string()),
-            ],
-        ),
-    };
-    TensorProto {
-        name: i.name.clone(),
-        dims: i.tensor.shape().iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect(),
-        data_type: data_type(i.tensor.dtype()) as i32,
-        data_location: data_location as i32,
-        external_data,
-        ..TensorProto::default()
+    match at {
+        None => build::declared(&i.name, &i.tensor),
+        Some((file, offset, length)) => {
+            build::external_tensor_proto(&i.name, &i.tensor, file, *offset, *length)
+        }
     }
 }
 

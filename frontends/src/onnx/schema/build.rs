@@ -52,7 +52,8 @@ pub fn external_tensor_proto(
     }
 }
 
-fn declared(name: &str, tensor: &Tensor) -> TensorProto {
+/// A tensor but for its data.
+pub fn declared(name: &str, tensor: &Tensor) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         dims: dims(tensor.shape()),

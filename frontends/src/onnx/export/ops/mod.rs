@@ -3,7 +3,9 @@
 
 mod bounds;
 mod composite;
+mod control;
 mod shapes;
+mod versions;
 
 use super::emitter::{Emitter, View};
 use super::{ExportError, ExportOptions, attr};
@@ -21,6 +23,11 @@ pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> b
         Op::ShapeOf(_) | Op::SymbolOf(_) => true,
         // Dilated windows came with opset 19.
         Op::AveragePool(o) => options.opset >= 19 || o.dilations.iter().all(|&d| d == 1),
+        Op::LpPool(o) => options.opset >= 18 || versions::lp_pool_is_old(o),
+        Op::Resize(o) => versions::resize_has_form(o, options.opset),
+        Op::If(_) | Op::Loop(_) => true,
+        Op::Col2Im(_) => options.opset >= 18,
+        Op::DeformConv(_) => options.opset >= 19,
         op => matches!(op.onnx(), Onnx::Op(..)),
     }
 }
@@ -43,6 +50,17 @@ pub(super) fn write(e: &mut Emitter<'_>, v: &View<'_>) -> Written {
         Op::CumSum(o) => bounds::cum_sum(e, v, o),
         Op::AveragePool(o) => bounds::average_pool(e, v, o),
         Op::Binary(o) if o.function == BinaryFn::Mod && v.dtype.is_float() => bounds::float_mod(e, v),
+        Op::Cast(o) => versions::cast(e, v, o),
+        Op::TopK(o) => versions::top_k(e, v, o),
+        Op::LpPool(o) => versions::lp_pool(e, v, o),
+        Op::Resize(o) => versions::resize(e, v, o),
+        Op::GridSample(o) => versions::grid_sample(e, v, o),
+        Op::RoiAlign(o) => versions::roi_align(e, v, o),
+        Op::MaxRoiPool(o) => versions::max_roi_pool(e, v, o),
+        Op::Col2Im(o) => versions::col2im(e, v, o),
+        Op::Random(o) => versions::random(e, v, o),
+        Op::If(o) => control::branch(e, v, o),
+        Op::Loop(o) => control::repeat(e, v, o),
         Op::Attention(o) => composite::attention(e, v, o),
         _ => by_declaration(e, v),
     }

@@ -3,7 +3,8 @@
 
 use super::Written;
 use crate::onnx::export::attr;
-use crate::onnx::export::emitter::{Emitter, View, tensor_proto};
+use crate::onnx::export::emitter::{Emitter, View};
+use crate::onnx::schema::build::tensor_proto;
 use frit_ir::op::{
     ConstantOfShape, Expand, Pad, PadMode, Range, Reshape, ShapeOf, Slice, Split, SymbolOf, Tile,
 };
@@ -138,7 +139,7 @@ pub(super) fn range(e: &mut Emitter<'_>, v: &View<'_>, o: &Range) -> Written {
 }
 
 fn copy_as(e: &mut Emitter<'_>, v: &View<'_>, from: String, dtype: DType) {
-    let to = i64::from(crate::onnx::export::dtypes::data_type(dtype) as i32);
+    let to = i64::from(crate::onnx::read::data_type_of(dtype) as i32);
     e.push("Cast", vec![from], v.outputs.clone(), vec![attr::int("to", to)]);
 }
 
@@ -148,7 +149,7 @@ pub(super) fn constant_of_shape(e: &mut Emitter<'_>, v: &View<'_>, o: &ConstantO
     let narrow = o.dtype == DType::BF16 && e.opset < 20;
     let dtype = if narrow { DType::F32 } else { o.dtype };
     let value = Tensor::scalar(dtype, o.value).reshaped(&[1])?;
-    let attrs = vec![attr::tensor("value", tensor_proto(&value))];
+    let attrs = vec![attr::tensor("value", tensor_proto("", &value))];
     if narrow {
         let wide = e.compute("ConstantOfShape", vec![shape], attrs);
         copy_as(e, v, wide, o.dtype);

@@ -6,11 +6,15 @@ use crate::onnx::export::attr;
 use crate::onnx::export::emitter::{Emitter, View};
 use frit_ir::op::{If, Loop};
 
-/// If-16: both branches take everything by name. Opset 16 admits all tensor types.
+/// If-16: both branches take everything by name.
 pub(super) fn branch(e: &mut Emitter<'_>, v: &View<'_>, o: &If) -> Written {
-    let captured = v.inputs.get(1..).unwrap_or(&[]);
-    let then = e.nested(&o.then_body, 0, captured)?;
-    let other = e.nested(&o.else_body, 0, captured)?;
+    let captured = |holds: bool| {
+        let (name, range) = o.choose(v.inputs.len(), holds);
+        (name.to_owned(), v.inputs.get(range).unwrap_or(&[]))
+    };
+    let ((then, of_then), (other, of_other)) = (captured(true), captured(false));
+    let then = e.nested(&then, 0, of_then)?;
+    let other = e.nested(&other, 0, of_other)?;
     let attrs = vec![attr::graph("then_branch", then), attr::graph("else_branch", other)];
     let condition = scalar(e, v.input(0))?;
     e.push("If", vec![condition], v.outputs.clone(), attrs);

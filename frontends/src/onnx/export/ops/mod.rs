@@ -8,11 +8,22 @@ mod shapes;
 mod versions;
 
 use super::emitter::{Emitter, View};
-use super::{ExportError, ExportOptions, attr};
+use super::{ExportError, ExportOptions, OPSETS, attr};
 use frit_ir::op::{Attr, BinaryFn, Onnx};
 use frit_ir::{Graph, Node, Op};
 
 type Written = Result<(), ExportError>;
+
+/// Primitive ops that are younger than the first opset written. The op table says which opset gave an op its present
+/// meaning, which is later where only its element types grew.
+const NEW: &[(&str, u32)] = &[
+    ("BitwiseAnd", 18),
+    ("BitwiseNot", 18),
+    ("BitwiseOr", 18),
+    ("BitwiseXor", 18),
+    ("Col2Im", 18),
+    ("DeformConv", 19),
+];
 
 /// True when the op of a node can be written as it is: it has a form in ONNX at this opset that means the same.
 pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> bool {
@@ -23,12 +34,17 @@ pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> b
         Op::ShapeOf(_) | Op::SymbolOf(_) => true,
         // Dilated windows came with opset 19.
         Op::AveragePool(o) => options.opset >= 19 || o.dilations.iter().all(|&d| d == 1),
-        Op::LpPool(o) => options.opset >= 18 || versions::lp_pool_is_old(o),
+        Op::LpPool(o) => versions::lp_pool_has_form(o, options.opset),
         Op::Resize(o) => versions::resize_has_form(o, options.opset),
         Op::If(_) | Op::Loop(_) => true,
-        Op::Col2Im(_) => options.opset >= 18,
-        Op::DeformConv(_) => options.opset >= 19,
-        op => matches!(op.onnx(), Onnx::Op(..)),
+        Op::Binary(o) if matches!(o.function, BinaryFn::ShiftLeft | BinaryFn::ShiftRight) => true,
+        op => match op.onnx() {
+            Onnx::Op(name, since) => {
+                let first = NEW.iter().find(|(n, _)| *n == name).map_or(1, |(_, first)| *first);
+                since <= *OPSETS.end() && first <= options.opset
+            }
+            Onnx::None => false,
+        },
     }
 }
 
@@ -61,6 +77,8 @@ pub(super) fn write(e: &mut Emitter<'_>, v: &View<'_>) -> Written {
         Op::Random(o) => versions::random(e, v, o),
         Op::If(o) => control::branch(e, v, o),
         Op::Loop(o) => control::repeat(e, v, o),
+        Op::Binary(o) if o.function == BinaryFn::ShiftLeft => versions::shift(e, v, "LEFT"),
+        Op::Binary(o) if o.function == BinaryFn::ShiftRight => versions::shift(e, v, "RIGHT"),
         Op::Attention(o) => composite::attention(e, v, o),
         _ => by_declaration(e, v),
     }

@@ -40,7 +40,7 @@ pub(super) fn lp_pool(e: &mut Emitter<'_>, v: &View<'_>, o: &LpPool) -> Written 
         attr::ints("kernel_shape", &o.kernel),
         attr::ints("strides", &o.strides),
         attr::ints("pads", &o.pads),
-        attr::int("p", o.p),
+        attr::int("p", o.p as i64),
     ];
     if e.opset >= 18 {
         attrs.push(attr::ints("dilations", &o.dilations));
@@ -50,9 +50,15 @@ pub(super) fn lp_pool(e: &mut Emitter<'_>, v: &View<'_>, o: &LpPool) -> Written 
     Ok(())
 }
 
-/// True where LpPool's attributes are those that opset 17 knows.
-pub(super) fn lp_pool_is_old(o: &LpPool) -> bool {
-    !o.ceil_mode && o.dilations.iter().all(|&d| d == 1)
+/// True where LpPool's attributes are those that the opset knows; the power is an integer there.
+pub(super) fn lp_pool_has_form(o: &LpPool, opset: u32) -> bool {
+    o.p.fract() == 0.0 && (opset >= 18 || (!o.ceil_mode && o.dilations.iter().all(|&d| d == 1)))
+}
+
+/// BitShift in a direction.
+pub(super) fn shift(e: &mut Emitter<'_>, v: &View<'_>, direction: &str) -> Written {
+    e.push("BitShift", v.inputs.clone(), v.outputs.clone(), vec![attr::string("direction", direction)]);
+    Ok(())
 }
 
 /// Resize by sizes, or by scales where they are not the ratio of the extents.

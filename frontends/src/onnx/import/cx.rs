@@ -424,7 +424,7 @@ impl<'a> Cx<'a> {
     }
 
     /// What a tensor holds as dims, not yet defined; or why that is not known.
-    fn dims_of(&mut self, v: ValueId) -> std::result::Result<Vec<Dim>, String> {
+    pub(super) fn dims_of(&mut self, v: ValueId) -> std::result::Result<Vec<Dim>, String> {
         let ty = self.ty(v).map_err(|e| e.to_string())?;
         if !ty.dtype.is_int() {
             return Err(format!("expected integers, got {ty}"));

@@ -167,7 +167,7 @@ impl<'a> Cx<'a> {
                     Some(n) => Dim::from(*n),
                     None => Dim::symbol(&self.symbols.of_parameter(p)),
                 },
-                _ => Dim::symbol(&self.symbols.fresh_extent(&format!("{name}_{axis}"))),
+                _ => Dim::symbol(&self.symbols.fresh_input(&format!("{name}_{axis}"))),
             });
         }
         Ok(Some(TensorType { dtype, shape: dims }))

@@ -15,6 +15,7 @@ mod num;
 mod ops;
 mod registry;
 mod short;
+mod sizes;
 mod survey;
 mod symbols;
 mod val;

@@ -22,6 +22,8 @@ pub struct Source {
 
 struct Symbol {
     bounds: Bounds,
+    /// An extent of an input of the model.
+    input: bool,
     /// Set until the graph has the op that defines the symbol.
     source: Option<Source>,
 }
@@ -41,6 +43,20 @@ impl Symbols {
         self.all.get(name).map_or(Bounds::ANY, |s| s.bounds)
     }
 
+    /// The bounds of a symbol where extents of inputs are taken to be at least 1. What follows from that alone is
+    /// checked by the graph at run time.
+    pub fn likely_bounds(&self, name: &str) -> Bounds {
+        match self.all.get(name) {
+            Some(s) if s.input => Bounds::at_least(1),
+            _ => self.bounds(name),
+        }
+    }
+
+    /// True for an extent of an input.
+    pub fn is_input(&self, name: &str) -> bool {
+        self.all.get(name).is_some_and(|s| s.input)
+    }
+
     /// A name like `base` that nothing has yet: letters, digits and `_`, not beginning with a digit.
     pub fn fresh_name(&mut self, base: &str) -> String {
         let clean: String =
@@ -58,10 +74,19 @@ impl Symbols {
         name
     }
 
-    /// A new symbol for an extent, defined by an input or by an op that the caller emits.
+    /// A new symbol for an extent of an input of the model.
+    pub fn fresh_input(&mut self, base: &str) -> String {
+        let name = self.fresh_extent(base);
+        if let Some(s) = self.all.get_mut(&name) {
+            s.input = true;
+        }
+        name
+    }
+
+    /// A new symbol for an extent, defined by an op that the caller emits.
     pub fn fresh_extent(&mut self, base: &str) -> String {
         let name = self.fresh_name(base);
-        self.all.insert(name.clone(), Symbol { bounds: Bounds::at_least(0), source: None });
+        self.all.insert(name.clone(), Symbol { bounds: Bounds::at_least(0), input: false, source: None });
         name
     }
 
@@ -70,7 +95,7 @@ impl Symbols {
         if let Some(name) = self.by_parameter.get(parameter) {
             return name.clone();
         }
-        let name = self.fresh_extent(parameter);
+        let name = self.fresh_input(parameter);
         self.by_parameter.insert(parameter.to_owned(), name.clone());
         name
     }
@@ -80,7 +105,7 @@ impl Symbols {
         self.count += 1;
         let name = self.fresh_name(&format!("n{}", self.count));
         let source = Some(Source { frame, value, position });
-        self.all.insert(name.clone(), Symbol { bounds: Bounds::ANY, source });
+        self.all.insert(name.clone(), Symbol { bounds: Bounds::ANY, input: false, source });
         Dim::symbol(&name).into()
     }
 
@@ -104,5 +129,6 @@ mod tests {
         assert_eq!(s.of_parameter("_"), "d_");
         assert_eq!(s.bounds("batch_size"), Bounds::at_least(0));
         assert_eq!(s.bounds("elsewhere"), Bounds::ANY);
+        assert_eq!(s.likely_bounds("batch_size"), Bounds::at_least(1));
     }
 }

@@ -16,27 +16,51 @@
 //! }
 //! ```
 
+mod activation;
 mod bits;
+mod constant;
 mod control;
+mod convert;
 mod einsum;
 mod elementwise;
 mod image;
 mod indexing;
+mod matmul;
+mod norm;
 mod normalise;
+mod pad;
 mod random;
+mod reduce;
 mod resize;
+mod sequence;
+mod shape;
+mod slicing;
+mod softmax;
+mod window;
 
 use super::registry::Row;
 
 /// Every family's table.
 pub(super) const FAMILIES: &[&[Row]] = &[
+    activation::ROWS,
     bits::ROWS,
+    constant::ROWS,
     control::ROWS,
+    convert::ROWS,
     einsum::ROWS,
     elementwise::ROWS,
     image::ROWS,
     indexing::ROWS,
+    matmul::ROWS,
+    norm::ROWS,
     normalise::ROWS,
+    pad::ROWS,
     random::ROWS,
+    reduce::ROWS,
     resize::ROWS,
+    sequence::ROWS,
+    shape::ROWS,
+    slicing::ROWS,
+    softmax::ROWS,
+    window::ROWS,
 ];

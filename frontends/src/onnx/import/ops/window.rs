@@ -238,7 +238,7 @@ fn pool<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
             }
         }
         "LpPool" => {
-            let p = if n.opset < 2 { n.float_or("p", 2.0)? as i64 } else { n.int_or("p", 2)? };
+            let p = if n.opset < 2 { n.float_or("p", 2.0)? } else { n.int_or("p", 2)? as f64 };
             cx.emit_all(LpPool { kernel, strides, pads, dilations, ceil_mode, p }, &[Some(x)])?
         }
         _ => {

@@ -17,6 +17,7 @@
 //! ```
 
 mod activation;
+mod attention;
 mod bits;
 mod constant;
 mod control;
@@ -32,6 +33,7 @@ mod pad;
 mod random;
 mod reduce;
 mod resize;
+mod sdpa;
 mod sequence;
 mod shape;
 mod slicing;
@@ -43,6 +45,7 @@ use super::registry::Row;
 /// Every family's table.
 pub(super) const FAMILIES: &[&[Row]] = &[
     activation::ROWS,
+    attention::ROWS,
     bits::ROWS,
     constant::ROWS,
     control::ROWS,

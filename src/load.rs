@@ -90,6 +90,54 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// Memory that a run of an imported model may take besides what its weights and inputs stand for.
+const BASE_MEMORY: usize = 64 << 20;
+/// Bytes of memory for each byte of input, and for each byte of weights.
+const MEMORY_PER_INPUT: usize = 256;
+const MEMORY_PER_WEIGHT: usize = 16;
+/// Iterations of all loops in one run.
+const ITERATIONS: u64 = 200_000;
+
+/// What a run may take. A file of strangers decides sizes and loops: a few bytes of it can ask for all memory, or
+/// for ever. None: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory besides the weights.
+    pub memory: Option<usize>,
+    /// Iterations of all loops.
+    pub iterations: Option<u64>,
+}
+
+impl Limits {
+    /// The usual limits for a run on `input_bytes` of input: for models that came from ONNX files, in proportion to
+    /// weights and inputs; none for those that frit's own builders made.
+    pub fn usual(model: &Model, input_bytes: usize) -> Limits {
+        if model.fact("format") != Some("onnx") {
+            return Limits::default();
+        }
+        let weight = |ty: &frit_ir::TensorType| {
+            let n = ty.fixed_shape().and_then(|s| frit_ir::tensor::element_count(&s)).unwrap_or(0);
+            n.saturating_mul(ty.dtype.size())
+        };
+        let weights = model.weights().iter().map(|(_, w)| weight(&w.ty)).fold(0, usize::saturating_add);
+        let memory = BASE_MEMORY
+            .saturating_add(input_bytes.saturating_mul(MEMORY_PER_INPUT))
+            .saturating_add(weights.saturating_mul(MEMORY_PER_WEIGHT));
+        Limits { memory: Some(memory), iterations: Some(ITERATIONS) }
+    }
+
+    /// These limits where they are set, else those of `other`.
+    pub fn or(self, other: Limits) -> Limits {
+        Limits { memory: self.memory.or(other.memory), iterations: self.iterations.or(other.iterations) }
+    }
+
+    /// Sets the limits of a session.
+    pub fn apply(self, session: &mut frit_runtime::Session) {
+        session.set_memory_limit(self.memory);
+        session.set_iteration_limit(self.iterations);
+    }
+}
+
 impl LoadOptions {
     fn engine(&self) -> Result<Engine, Error> {
         Ok(Engine::new(EngineOptions {

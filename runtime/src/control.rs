@@ -6,6 +6,7 @@ use crate::session::Session;
 use frit_backend::KernelError;
 use frit_ir::op::{OpError, run_loop};
 use frit_ir::{Bindings, Op, Tensor, TensorType};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// An error inside a loop: of the op itself, or of the graph that it ran.
 enum Inner {
@@ -44,6 +45,11 @@ impl Session {
             }
             Op::Loop(each) => {
                 let run = |operands: &[Tensor]| {
+                    let left = &self.iterations_left;
+                    if left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_err() {
+                        let label = label.to_owned();
+                        return Err(Inner::Run(RuntimeError::IterationLimit { label }));
+                    }
                     let operands: Vec<&Tensor> = operands.iter().collect();
                     self.body(&each.body, &operands, bindings).map_err(Inner::Run)
                 };
@@ -66,6 +72,7 @@ impl Session {
         if !self.bodies.contains_key(name) {
             let mut session = self.model.session(name)?;
             session.set_memory_limit(self.memory_limit);
+            session.iterations_left = self.iterations_left.clone();
             self.bodies.insert(name.to_owned(), session);
         }
         let unknown = || RuntimeError::Entry { entry: name.to_owned(), known: String::new() };

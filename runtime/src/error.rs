@@ -123,6 +123,12 @@ pub enum RuntimeError {
     /// A tensor could not be made.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// Loops go on for longer than allowed.
+    #[error("the loop at `{label}` exceeds the iterations allowed in one run")]
+    IterationLimit {
+        /// The loop.
+        label: String,
+    },
     /// The memory limit of the session does not allow these sizes.
     #[error("entry `{entry}` needs {needed} bytes at these sizes, the limit is {limit}")]
     MemoryLimit {

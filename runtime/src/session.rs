@@ -10,6 +10,7 @@ use frit_ir::{Bindings, Op, Tensor, binding};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What one step took.
@@ -46,6 +47,10 @@ pub struct Session {
     instance: Option<Instance>,
     profile: Option<Vec<StepTime>>,
     pub(crate) memory_limit: Option<usize>,
+    /// Iterations of loops allowed in one run.
+    iteration_limit: Option<u64>,
+    /// Iterations left in this run, shared with the sessions of bodies.
+    pub(crate) iterations_left: Arc<AtomicU64>,
 }
 
 /// The results of a run. They stay in the session's memory until its next run.
@@ -66,6 +71,8 @@ impl Session {
             instance: None,
             profile: None,
             memory_limit: None,
+            iteration_limit: None,
+            iterations_left: Arc::new(AtomicU64::new(u64::MAX)),
         }
     }
 
@@ -82,6 +89,11 @@ impl Session {
     /// Refuses runs that need more arena and state memory than this many bytes.
     pub fn set_memory_limit(&mut self, bytes: Option<usize>) {
         self.memory_limit = bytes;
+    }
+
+    /// Refuses runs whose loops, all together, go through more iterations than this.
+    pub fn set_iteration_limit(&mut self, iterations: Option<u64>) {
+        self.iteration_limit = iterations;
     }
 
     /// Turns timing of every step on or off.
@@ -114,6 +126,7 @@ impl Session {
     /// Runs the entry point. Inputs with a default may be left out; state inputs continue from the last run,
     /// or start from the tensors given for them.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs<'_>, RuntimeError> {
+        self.iterations_left.store(self.iteration_limit.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.run_within(inputs, Bindings::new())
     }
 

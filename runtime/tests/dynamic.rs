@@ -128,3 +128,17 @@ fn branches_and_loops_of_growing_values() {
         check(LOOPS, &[("trip", trip), ("c", Tensor::from_bools(&[], &[c]).unwrap()), ("x", x.clone())]);
     }
 }
+
+#[test]
+fn loops_without_end_are_ended_by_the_limit() {
+    let source = "module { graph forward(x: f32[]) {
+    %1: f32[] = Loop(_, _, x) {body = \"b\", carried = 1, types = [f32[]]}
+    return y = %1 }
+  graph b(i: i64[], go: bool[], x: f32[]) { return go = go, x = x } }";
+    let model = Engine::new(EngineOptions::default()).unwrap().model(text::parse(source).unwrap()).unwrap();
+    let mut session = model.session("forward").unwrap();
+    session.set_iteration_limit(Some(1000));
+    let x = Tensor::scalar(frit_ir::DType::F32, 1.0);
+    let e = session.run(&[("x", &x)]).map(|_| ()).unwrap_err().to_string();
+    assert!(e.contains("iterations"), "{e}");
+}

@@ -203,6 +203,13 @@ pub struct Run {
     pub place: Where,
     #[command(flatten)]
     pub raw: Raw,
+    /// Memory for one run in MiB, besides the weights; without it models from ONNX files have a limit in proportion
+    /// to their weights and inputs.
+    #[arg(long, value_name = "MIB")]
+    pub memory_limit: Option<usize>,
+    /// Iterations of all loops in one run; without it models from ONNX files have 200,000.
+    #[arg(long, value_name = "N")]
+    pub iteration_limit: Option<u64>,
     /// Answers to show for each input.
     #[arg(long, value_name = "K", default_value_t = 5)]
     pub top: usize,

@@ -2,6 +2,7 @@
 
 use super::args::Run;
 use super::{borrowed, load_options, print_json, print_text, signature, warn};
+use frit::load::Limits;
 use frit::runtime::Model;
 use frit::{Error, tensors};
 use std::path::Path;
@@ -32,6 +33,12 @@ fn on_tensors(a: &Run, inputs: &Path) -> Result<(), Error> {
     frit::onnx::without_static(loaded.model.facts(), &mut tensors)?;
     let entry = entry_name(&loaded.model, a.part.entry.as_deref())?;
     let mut session = loaded.model.session(&entry)?;
+    let given = Limits {
+        memory: a.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
+        iterations: a.iteration_limit,
+    };
+    let bytes = tensors.values().map(|t| t.bytes().len()).sum();
+    given.or(Limits::usual(&loaded.model, bytes)).apply(&mut session);
     let result = session.run(&borrowed(&tensors))?;
     let names = selected(&result.names().map(str::to_owned).collect::<Vec<_>>(), a.part.select.as_deref())?;
     let results =

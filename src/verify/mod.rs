@@ -121,6 +121,8 @@ impl Ready {
         let tensors: Vec<(String, Tensor)> =
             inputs.iter().flat_map(|(n, v)| flatten(n, v)).filter(|(n, _)| names.contains(n)).collect();
         let borrowed: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        let bytes = borrowed.iter().map(|(_, t)| t.bytes().len()).sum();
+        crate::load::Limits::usual(&self.model, bytes).apply(&mut session);
         let results = session.run(&borrowed)?;
         let find = |name: &str| results.tensor(name).ok();
         self.outputs

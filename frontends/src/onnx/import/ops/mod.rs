@@ -22,6 +22,7 @@ mod bits;
 mod constant;
 mod control;
 mod convert;
+mod decode;
 mod einsum;
 mod elementwise;
 mod image;
@@ -50,6 +51,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     constant::ROWS,
     control::ROWS,
     convert::ROWS,
+    decode::ROWS,
     einsum::ROWS,
     elementwise::ROWS,
     image::ROWS,

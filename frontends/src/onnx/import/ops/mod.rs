@@ -27,6 +27,7 @@ mod einsum;
 mod elementwise;
 mod image;
 mod indexing;
+mod losses;
 mod matmul;
 mod norm;
 mod normalise;
@@ -37,6 +38,7 @@ mod resize;
 mod sdpa;
 mod sequence;
 mod shape;
+mod signal;
 mod slicing;
 mod softmax;
 mod window;
@@ -56,6 +58,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     elementwise::ROWS,
     image::ROWS,
     indexing::ROWS,
+    losses::ROWS,
     matmul::ROWS,
     norm::ROWS,
     normalise::ROWS,
@@ -65,6 +68,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     resize::ROWS,
     sequence::ROWS,
     shape::ROWS,
+    signal::ROWS,
     slicing::ROWS,
     softmax::ROWS,
     window::ROWS,

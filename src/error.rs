@@ -83,6 +83,10 @@ pub enum Error {
     #[cfg(feature = "compile")]
     #[error(transparent)]
     WriteOnnx(#[from] frit_frontends::onnx::export::WriteError),
+    /// tract does not take the model.
+    #[cfg(feature = "tract")]
+    #[error(transparent)]
+    Tract(#[from] frit_tract::Error),
     /// A pass failed: an error of frit.
     #[cfg(feature = "compile")]
     #[error("while optimising: {0}")]

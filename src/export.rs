@@ -76,11 +76,12 @@ pub fn export(path: &Path, output: &Path, options: &Exporting) -> Result<Vec<Fil
         return write(&exported, output, options.external);
     }
     std::fs::create_dir_all(output).map_err(|source| Error::Io { path: output.to_path_buf(), source })?;
-    let mut files = if generative::is(path, options)? {
-        generative::export(path, output, options, &assets)?
-    } else {
-        let exported = one(path, &options.load, options, &assets)?;
-        write(&exported, &output.join("model.onnx"), options.external)?
+    let mut files = match generative::layout(path, options)? {
+        Some(layout) => generative::export(path, output, layout, options, &assets)?,
+        None => {
+            let exported = one(path, &options.load, options, &assets)?;
+            write(&exported, &output.join("model.onnx"), options.external)?
+        }
     };
     for (name, bytes) in assets.iter() {
         let path = output.join(name);
@@ -100,14 +101,17 @@ pub fn to_bytes(module: &Module, options: &ExportOptions) -> Result<Vec<u8>, Err
 
 /// Builds one part of a model and writes it in memory.
 fn one(path: &Path, part: &LoadOptions, options: &Exporting, assets: &Assets) -> Result<Exported, Error> {
-    let mut module = load::build(path, part)?;
-    if options.stage == Stage::Optimised {
-        module = load::optimise(module)?;
-    }
+    let module = staged(path, part, options)?;
     let entry = part.entry.clone();
     let written =
         ExportOptions { opset: options.opset, entry, plain: options.plain, metadata: facts(assets) };
     Ok(onnx::export(&module, &written)?)
+}
+
+/// Builds one part of a model as far as asked for.
+fn staged(path: &Path, part: &LoadOptions, options: &Exporting) -> Result<Module, Error> {
+    let module = load::build(path, part)?;
+    if options.stage == Stage::Optimised { load::optimise(module) } else { Ok(module) }
 }
 
 /// What the configuration says for those who use the model: its labels.

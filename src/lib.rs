@@ -12,6 +12,8 @@ pub mod load;
 #[cfg(feature = "compile")]
 pub mod onnx;
 pub mod tensors;
+#[cfg(feature = "tract")]
+pub mod tract;
 #[cfg(feature = "compile")]
 pub mod verify;
 

@@ -152,13 +152,20 @@ impl LoadOptions {
 /// Loads a model from any of its forms.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {
     match Kind::of(path)? {
+        Kind::Artifact if options.backend == BackendKind::Tract => Err(Error::Usage(format!(
+            "{} is compiled for kernels; tract takes the checkpoint or .onnx file it was compiled from",
+            path.display()
+        ))),
         Kind::Artifact => load_artifact(path, options),
         #[cfg(feature = "compile")]
         kind => {
             let (module, warnings) = build_warning(path, options)?;
             let folder = if kind == Kind::Onnx { folder_of(path) } else { path };
             let assets = Assets::from_folder(folder)?;
-            let model = options.engine()?.model(optimise(module)?)?;
+            let model = match options.backend {
+                BackendKind::Tract => on_tract(&options.engine()?, module, options)?,
+                _ => options.engine()?.model(optimise(module)?)?,
+            };
             Ok(Loaded { model, assets, warnings })
         }
         #[cfg(not(feature = "compile"))]
@@ -166,6 +173,24 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {
             Err(Error::Usage("this build runs compiled models only (feature `compile` is off)".into()))
         }
     }
+}
+
+/// The model with its entry point, the first without one named, run by tract.
+#[cfg(feature = "tract")]
+fn on_tract(engine: &Engine, module: Module, options: &LoadOptions) -> Result<Model, Error> {
+    crate::tract::model(engine, module, options.entry.as_deref())
+}
+
+#[cfg(all(feature = "compile", not(feature = "tract")))]
+fn on_tract(_: &Engine, _: Module, _: &LoadOptions) -> Result<Model, Error> {
+    Err(no_tract())
+}
+
+#[cfg(not(feature = "tract"))]
+fn no_tract() -> Error {
+    Error::Usage(
+        "this build has no backend `tract` (feature `tract` is off); it has cpu and reference".into(),
+    )
 }
 
 fn load_artifact(path: &Path, options: &LoadOptions) -> Result<Loaded, Error> {

@@ -8,18 +8,27 @@ use common::root;
 use std::path::{Path, PathBuf};
 
 /// Crate, folder, and the crates of ours that it may depend on.
-const CRATES: [(&str, &str, &[&str]); 8] = [
+const CRATES: [(&str, &str, &[&str]); 9] = [
     ("frit-ir", "ir", &[]),
     ("frit-frontends", "frontends", &["frit-ir"]),
     ("frit-passes", "passes", &["frit-ir"]),
     ("frit-backend", "backends/api", &["frit-ir"]),
     ("frit-cpu", "backends/cpu", &["frit-ir", "frit-backend"]),
+    ("frit-tract", "backends/tract", &["frit-ir", "frit-backend"]),
     ("frit-processors", "runtime/processors", &["frit-ir"]),
     ("frit-runtime", "runtime", &["frit-ir", "frit-backend", "frit-cpu", "frit-processors"]),
     (
         "frit",
         ".",
-        &["frit-ir", "frit-backend", "frit-frontends", "frit-passes", "frit-processors", "frit-runtime"],
+        &[
+            "frit-ir",
+            "frit-backend",
+            "frit-frontends",
+            "frit-passes",
+            "frit-processors",
+            "frit-runtime",
+            "frit-tract",
+        ],
     ),
 ];
 

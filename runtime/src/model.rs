@@ -4,7 +4,7 @@
 use crate::error::RuntimeError;
 use crate::plan::{self, PlanOptions, Program};
 use crate::session::Session;
-use frit_backend::{Backend, Precision, ReferenceBackend, Target};
+use frit_backend::{Backend, Delegate, Precision, ReferenceBackend, Target};
 use frit_ir::{Module, Tensor, WeightId, WeightTable};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,12 +17,15 @@ pub enum BackendKind {
     Cpu,
     /// The interpreter: slow, and the oracle.
     Reference,
+    /// Another engine that takes graphs whole: a delegate that the caller gives with the model. What is planned here is
+    /// planned for the interpreter.
+    Tract,
 }
 
 impl BackendKind {
     /// Every backend with its name on the command line.
-    pub const NAMES: [(BackendKind, &'static str); 2] =
-        [(BackendKind::Cpu, "cpu"), (BackendKind::Reference, "reference")];
+    pub const NAMES: [(BackendKind, &'static str); 3] =
+        [(BackendKind::Cpu, "cpu"), (BackendKind::Reference, "reference"), (BackendKind::Tract, "tract")];
 
     /// The backend of a name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -32,7 +35,7 @@ impl BackendKind {
     fn backend(self) -> Arc<dyn Backend> {
         match self {
             BackendKind::Cpu => Arc::new(frit_cpu::CpuBackend),
-            BackendKind::Reference => Arc::new(ReferenceBackend),
+            BackendKind::Reference | BackendKind::Tract => Arc::new(ReferenceBackend),
         }
     }
 }
@@ -94,6 +97,22 @@ impl Engine {
         self.model_with(module, HashMap::new(), self.inner.options)
     }
 
+    /// A model whose entry points run on delegates: other engines that have the graphs in their own form. Their graphs
+    /// keep no state.
+    pub fn model_on(
+        &self,
+        module: Module,
+        delegates: HashMap<String, Arc<dyn Delegate>>,
+    ) -> Result<Model, RuntimeError> {
+        let model = self.model(module)?;
+        let mut inner = Arc::into_inner(model.inner).ok_or_else(|| RuntimeError::Entry {
+            entry: String::new(),
+            known: "a model that is shared already".into(),
+        })?;
+        inner.delegates = delegates;
+        Ok(Model { inner: Arc::new(inner) })
+    }
+
     /// Plans a module whose packed weights are there already, as from an artifact.
     pub(crate) fn model_with(
         &self,
@@ -113,8 +132,14 @@ impl Engine {
             let is_body = bodies.contains(&graph.name);
             programs.push(Entry { program: Arc::new(program), is_body, linked: OnceLock::new() });
         }
-        let inner =
-            ModelInner { engine: self.clone(), module, programs, packed: Mutex::new(packed), plan_options };
+        let inner = ModelInner {
+            engine: self.clone(),
+            module,
+            programs,
+            packed: Mutex::new(packed),
+            plan_options,
+            delegates: HashMap::new(),
+        };
         Ok(Model { inner: Arc::new(inner) })
     }
 }
@@ -145,6 +170,8 @@ struct ModelInner {
     programs: Vec<Entry>,
     packed: Mutex<HashMap<(WeightId, String), Tensor>>,
     plan_options: PlanOptions,
+    /// Engines that run entry points whole.
+    delegates: HashMap<String, Arc<dyn Delegate>>,
 }
 
 /// A compiled model: programs for every entry point over shared weights. Cloning shares it.
@@ -251,7 +278,7 @@ impl Model {
                 e.linked.get_or_init(|| made).clone()
             }
         };
-        Ok(Session::new(self.clone(), linked))
+        Ok(Session::new(self.clone(), linked, self.inner.delegates.get(entry).cloned()))
     }
 
     fn link(&self, program: Arc<Program>) -> Result<Linked, RuntimeError> {

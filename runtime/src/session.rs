@@ -5,7 +5,7 @@ use crate::error::{PlanError, RuntimeError};
 use crate::memory::{Arena, StateBuffer};
 use crate::model::{Linked, Model};
 use crate::plan::{Action, Base, Instance, Location, Reuse, Slot, Step};
-use frit_backend::{KernelError, Run, TensorMut, TensorRef};
+use frit_backend::{Delegate, KernelError, Run, TensorMut, TensorRef};
 use frit_ir::{Bindings, Op, Tensor, binding};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -36,6 +36,9 @@ pub struct StepTime {
 pub struct Session {
     pub(crate) model: Model,
     linked: Arc<Linked>,
+    /// The engine that runs the graph in our stead, and what it gave last.
+    delegate: Option<Arc<dyn Delegate>>,
+    results: Vec<Tensor>,
     /// The memory of each phase.
     arenas: Vec<Arena>,
     /// By slot, the tensors that dynamic steps made.
@@ -59,10 +62,12 @@ pub struct Outputs<'s> {
 }
 
 impl Session {
-    pub(crate) fn new(model: Model, linked: Arc<Linked>) -> Self {
+    pub(crate) fn new(model: Model, linked: Arc<Linked>, delegate: Option<Arc<dyn Delegate>>) -> Self {
         Session {
             model,
             linked,
+            delegate,
+            results: Vec::new(),
             arenas: Vec::new(),
             own: HashMap::new(),
             bodies: HashMap::new(),
@@ -158,6 +163,10 @@ impl Session {
             self.inputs.push(tensor);
         }
 
+        if let Some(delegate) = self.delegate.clone() {
+            self.results = delegated(&*delegate, graph, &self.inputs, &bindings)?;
+            return Ok(Outputs { session: self });
+        }
         self.own.clear();
         let capacities: Vec<usize> = self.states.iter().map(|s| s.capacity).collect();
         let last = self.instance.take();
@@ -574,6 +583,35 @@ impl Session {
     }
 }
 
+/// Has a delegate run a graph, and checks that it gives what the graph declares.
+fn delegated(
+    delegate: &dyn Delegate,
+    graph: &frit_ir::Graph,
+    inputs: &[Tensor],
+    bindings: &Bindings,
+) -> Result<Vec<Tensor>, RuntimeError> {
+    let failed = |source| RuntimeError::Kernel {
+        kernel: delegate.name().to_owned(),
+        label: graph.name.clone(),
+        source,
+    };
+    let named: Vec<(&str, &Tensor)> = graph.inputs.iter().map(|i| i.name.as_str()).zip(inputs).collect();
+    let results = delegate.run(&named).map_err(failed)?;
+    let wrong = |why: String| failed(KernelError::Contract { kernel: delegate.name().to_owned(), why });
+    if results.len() != graph.outputs.len() {
+        return Err(wrong(format!("{} results, expected {}", results.len(), graph.outputs.len())));
+    }
+    for (t, o) in results.iter().zip(&graph.outputs) {
+        let Some(ty) = graph.ty(o.value) else { continue };
+        // Symbols that take their values at run time are the delegate's own.
+        let shape = ty.eval_shape(bindings).unwrap_or_else(|_| t.shape().to_vec());
+        if t.dtype() != ty.dtype || t.shape() != shape {
+            return Err(wrong(format!("`{}` is {}{:?}, expected {ty}", o.name, t.dtype(), t.shape())));
+        }
+    }
+    Ok(results)
+}
+
 impl Outputs<'_> {
     /// Names of the outputs, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -588,7 +626,12 @@ impl Outputs<'_> {
             entry: graph.name.clone(),
             known: self.names().collect::<Vec<_>>().join(", "),
         };
-        let output = graph.outputs.iter().find(|o| o.name == name).ok_or_else(missing)?;
+        let position = graph.outputs.iter().position(|o| o.name == name).ok_or_else(missing)?;
+        if self.session.delegate.is_some() {
+            let t = self.session.results.get(position).ok_or_else(missing)?;
+            return Ok(TensorRef { dtype: t.dtype(), shape: t.shape(), strides: None, bytes: t.bytes() });
+        }
+        let output = graph.outputs.get(position).ok_or_else(missing)?;
         let location = self
             .session
             .instance

@@ -95,7 +95,7 @@ pub struct Fix {
 /// Where and with how many threads to run.
 #[derive(Debug, Args, Default, Clone)]
 pub struct Where {
-    /// Backend: cpu or reference (tract and opencl come with their issues).
+    /// Backend: cpu, reference, or tract where the build has it.
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub backend: String,
     /// Threads; without it as many as the machine has.

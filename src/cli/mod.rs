@@ -38,9 +38,7 @@ pub fn dispatch(cli: Cli) -> Result<(), Error> {
 /// The backend of a name.
 fn backend(name: &str) -> Result<BackendKind, Error> {
     BackendKind::from_name(name).ok_or_else(|| match name {
-        "tract" | "opencl" => {
-            Error::Usage(format!("this build has no backend `{name}`; it has cpu and reference"))
-        }
+        "opencl" => Error::Usage("this build has no backend `opencl`; it has cpu and reference".into()),
         _ => Error::Usage(format!("no backend `{name}`; there are cpu, reference, tract and opencl")),
     })
 }

@@ -3,9 +3,11 @@
 
 pub mod cases;
 pub mod conformance;
+mod delegate;
 mod reference;
 mod tensor;
 
+pub use delegate::Delegate;
 pub use reference::ReferenceBackend;
 pub use tensor::{TensorMut, TensorRef, contiguous_strides};
 

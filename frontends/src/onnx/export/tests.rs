@@ -189,3 +189,36 @@ fn external_data_lies_beside_the_model() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     assert_eq!(e.write(&path, External::Auto).unwrap().external, None);
 }
+
+#[test]
+fn merged_decoders_share_weights_and_choose_by_an_input() {
+    let decoder = |cached: bool| {
+        module(|b| {
+            let x = b.input("ids", f32s(&["n"]), None);
+            let w = b.named_weight("w", Tensor::from_slice(&[1], &[2f32]).unwrap()).unwrap();
+            let k = b.scalar(DType::F32, if cached { 3.0 } else { 4.0 }).unwrap();
+            let mut y = b.mul(x, w).unwrap();
+            y = b.add(y, k).unwrap();
+            if cached {
+                let past = b.input("past", f32s(&["n"]), None);
+                y = b.add(y, past).unwrap();
+            }
+            b.output("y", y);
+        })
+    };
+    let (first, next) = (export(&decoder(false), &at(17)).unwrap(), export(&decoder(true), &at(17)).unwrap());
+    let merged = merge::merge(&first, &next).unwrap();
+    let g = merged.model.graph.as_ref().unwrap();
+    let inputs: Vec<&str> = g.input.iter().map(|i| i.name.as_str()).collect();
+    assert_eq!(
+        (inputs.as_slice(), ops(&merged).as_slice()),
+        (&["ids", "past", "use_cache_branch"][..], &["If"][..])
+    );
+    // One `w`; the constants of one name and different values are two.
+    assert_eq!(merged.initializers.len(), 3);
+    let names: std::collections::HashSet<_> = merged.initializers.iter().map(|i| i.name.as_str()).collect();
+    assert_eq!(names.len(), 3);
+    let branches: Vec<_> = g.node[0].attribute.iter().map(|a| a.g.as_ref().unwrap()).collect();
+    assert!(branches.iter().all(|b| b.input.is_empty() && b.output.len() == 1));
+    assert!(merge::merge(&next, &first).is_err());
+}

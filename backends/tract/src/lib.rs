@@ -2,6 +2,9 @@
 //! Writing those bytes is the ONNX exporter's business, choosing tract for a model the facade's.
 //!
 //! tract plans for fixed shapes, so there is one plan for every set of input shapes that occurs; the last few are kept.
+//!
+//! Without the feature `engine` the crate is empty.
+#![cfg(feature = "engine")]
 
 mod tensor;
 

@@ -27,11 +27,13 @@ mod einsum;
 mod elementwise;
 mod image;
 mod indexing;
+mod integer;
 mod losses;
 mod matmul;
 mod norm;
 mod normalise;
 mod pad;
+mod quantize;
 mod random;
 mod reduce;
 mod resize;
@@ -63,6 +65,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     norm::ROWS,
     normalise::ROWS,
     pad::ROWS,
+    quantize::ROWS,
     random::ROWS,
     reduce::ROWS,
     resize::ROWS,

@@ -129,18 +129,27 @@ fn kernel_of(cx: &Cx<'_>, n: &NodeView<'_>, w: ValueId) -> Result<Vec<i64>> {
 }
 
 fn conv<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
-    let (x, w, bias) = (n.tensor(0)?, n.tensor(1)?, n.opt(2)?);
+    Ok(vec![convolution(cx, n, n.tensor(0)?, n.tensor(1)?, n.opt(2)?)?.into()])
+}
+
+/// The convolution that the node's attributes describe, of these operands.
+pub fn convolution(
+    cx: &mut Cx<'_>,
+    n: &NodeView<'_>,
+    x: ValueId,
+    w: ValueId,
+    bias: Option<ValueId>,
+) -> Result<ValueId> {
     let kernel = kernel_of(cx, n, w)?;
     let group = n.int_or("group", 1)?;
-    let (window, x) = Window::read(cx, n, x, kernel, 0.0)?;
-    let mut x = x;
+    let (window, mut x) = Window::read(cx, n, x, kernel, 0.0)?;
     if let Some(inner) = cx.shape(w)?.get(1) {
         let channels = cx.dim(inner.mul_const(group))?;
         x = cx.agree_axis(x, 1, &channels)?;
     }
     let op = Conv { strides: window.strides, pads: window.pads, dilations: window.dilations, group };
     let y = cx.emit_all(op, &[Some(x), Some(w), bias])?;
-    Ok(y.into_iter().map(Val::from).collect())
+    y.first().copied().ok_or_else(|| n.error("a convolution without a result"))
 }
 
 /// ConvTranspose: the result's extents are given, or follow from padding that is.

@@ -30,6 +30,7 @@ mod indexing;
 mod integer;
 mod losses;
 mod matmul;
+mod ngrams;
 mod norm;
 mod normalise;
 mod pad;
@@ -43,6 +44,8 @@ mod shape;
 mod signal;
 mod slicing;
 mod softmax;
+mod strings;
+mod training;
 mod window;
 
 use super::registry::Row;
@@ -62,6 +65,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     indexing::ROWS,
     losses::ROWS,
     matmul::ROWS,
+    ngrams::ROWS,
     norm::ROWS,
     normalise::ROWS,
     pad::ROWS,
@@ -74,5 +78,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     signal::ROWS,
     slicing::ROWS,
     softmax::ROWS,
+    strings::ROWS,
+    training::ROWS,
     window::ROWS,
 ];

@@ -28,6 +28,7 @@ mod elementwise;
 mod image;
 mod indexing;
 mod integer;
+mod labels;
 mod losses;
 mod matmul;
 mod ngrams;
@@ -46,6 +47,7 @@ mod slicing;
 mod softmax;
 mod strings;
 mod training;
+mod trees;
 mod window;
 
 use super::registry::Row;
@@ -63,6 +65,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     elementwise::ROWS,
     image::ROWS,
     indexing::ROWS,
+    labels::ROWS,
     losses::ROWS,
     matmul::ROWS,
     ngrams::ROWS,
@@ -80,5 +83,6 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     softmax::ROWS,
     strings::ROWS,
     training::ROWS,
+    trees::ROWS,
     window::ROWS,
 ];

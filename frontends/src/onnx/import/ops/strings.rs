@@ -4,8 +4,9 @@
 use crate::onnx::import::registry::Row;
 use crate::onnx::import::{Cx, NodeView, Result, Val};
 use crate::onnx::value::Strings;
-use frit_ir::Tensor;
+use frit_ir::op::broadcast_indices;
 use frit_ir::tensor::element_count;
+use frit_ir::{Dim, Tensor};
 
 pub const ROWS: &[Row] = &[
     ("", "StringConcat", 20, concat),
@@ -29,49 +30,20 @@ pub(super) fn strings<'n>(n: &'n NodeView<'_>, i: usize) -> Result<&'n Strings> 
     }
 }
 
-fn concat<'a>(_: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
+fn concat<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let (a, b) = (strings(n, 0)?, strings(n, 1)?);
-    let shape = broadcast(&a.shape, &b.shape)
-        .ok_or_else(|| n.error(format!("shapes {:?} and {:?} do not broadcast", a.shape, b.shape)))?;
+    let dims = |s: &Strings| s.shape.iter().copied().map(Dim::from).collect::<Vec<_>>();
+    let shape = cx.broadcast_shape(&[dims(a), dims(b)])?;
+    let shape: Vec<usize> = shape.iter().filter_map(Dim::as_fixed).collect();
     let longest = |s: &Strings| s.values.iter().map(String::len).max().unwrap_or(0);
-    let bytes = element_count(&shape)
-        .and_then(|count| count.checked_mul(longest(a).saturating_add(longest(b)).max(1)));
-    if bytes.is_none_or(|b| b > MAX_BYTES) {
-        return Err(n.error(format!("the strings of {shape:?} may be more than {MAX_BYTES} bytes")));
+    let each = longest(a).saturating_add(longest(b)).saturating_add(size_of::<String>());
+    if element_count(&shape).and_then(|count| count.checked_mul(each)).is_none_or(|b| b > MAX_BYTES) {
+        return Err(n.error(format!("the strings of {shape:?} may take more than {MAX_BYTES} bytes")));
     }
-    let join = |at: usize| {
-        let part = |s: &Strings| s.values.get(source(at, &shape, &s.shape)).cloned().unwrap_or_default();
-        part(a) + &part(b)
-    };
-    let values = (0..element_count(&shape).unwrap_or(0)).map(join).collect();
+    let pairs = broadcast_indices(&a.shape, &shape).zip(broadcast_indices(&b.shape, &shape));
+    let part = |s: &Strings, i: usize| s.values.get(i).cloned().unwrap_or_default();
+    let values = pairs.map(|(i, j)| part(a, i) + &part(b, j)).collect();
     Ok(vec![Val::Strings(Strings { shape, values })])
-}
-
-/// The shape that two shapes broadcast to.
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let extent = |shape: &[usize], i: usize| {
-        (i + shape.len()).checked_sub(rank).and_then(|i| shape.get(i).copied()).unwrap_or(1)
-    };
-    (0..rank)
-        .map(|i| match (extent(a, i), extent(b, i)) {
-            (x, y) if x == y => Some(x),
-            (1, x) | (x, 1) => Some(x),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The position in an operand of `from` of element `at` of a result of `shape`.
-fn source(mut at: usize, shape: &[usize], from: &[usize]) -> usize {
-    let (mut position, mut stride) = (0, 1);
-    for (size, extent) in shape.iter().rev().zip(from.iter().rev()) {
-        let index = at.checked_rem(*size).unwrap_or(0);
-        at = at.checked_div(*size).unwrap_or(0);
-        position += if *extent == 1 { 0 } else { index * stride };
-        stride *= extent;
-    }
-    position
 }
 
 /// Parts of each string along a new last axis, filled up with empty strings, and how many parts each has.

@@ -69,6 +69,11 @@ impl Bounds {
 }
 
 impl Dim {
+    /// Number of terms and atoms: what arithmetic with the dim costs.
+    pub fn size(&self) -> usize {
+        self.extent().0
+    }
+
     /// Bounds of the value when each symbol lies within `of`. They hold, but need not be tight.
     pub fn bounds(&self, of: &dyn Fn(&str) -> Bounds) -> Bounds {
         self.terms.iter().fold(Bounds::only(0), |sum, (monomial, c)| {

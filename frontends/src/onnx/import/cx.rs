@@ -15,9 +15,11 @@ use frit_ir::{Bindings, DType, Dim, Graph, Op, Tensor, TensorType, ValueDef, Val
 use std::collections::HashMap;
 
 /// Constants are folded while their elements, operands and results, are at most this many in all, ...
-const FOLD_TOTAL: usize = 16 << 20;
+const FOLD_TOTAL: usize = 8 << 20;
 /// ... and at most this many at once. Larger ones are left to the passes.
 const FOLD_ONCE: usize = 1 << 20;
+/// So many terms of dims are worked on; then contents count as unknown.
+const WORK_TOTAL: usize = 8 << 20;
 
 /// A graph under construction: the model's, or the body of a control flow op inside it.
 pub(super) struct Frame {
@@ -59,6 +61,8 @@ pub struct Cx<'a> {
     /// Label and operator of the node being lowered.
     pub(super) place: (String, String),
     fold_left: usize,
+    work_left: usize,
+    values_left: usize,
     serial: usize,
 }
 
@@ -76,6 +80,8 @@ impl<'a> Cx<'a> {
             nodes_left,
             place: (String::new(), String::new()),
             fold_left: FOLD_TOTAL,
+            work_left: WORK_TOTAL,
+            values_left: nodes_left.saturating_mul(4).saturating_add(100_000),
             serial: 0,
         }
     }
@@ -182,6 +188,7 @@ impl<'a> Cx<'a> {
     pub fn emit_all(&mut self, op: impl Into<Op>, inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>> {
         let op = op.into();
         let types = self.infer(&op, inputs)?;
+        self.charge(types.len())?;
         let partial = self.derive(&op, inputs, &types);
         if let Some(known) = self.all_known(&op, inputs, &types, &partial) {
             return known.into_iter().map(|t| self.constant(t)).collect();
@@ -195,6 +202,19 @@ impl<'a> Cx<'a> {
             self.hold(*v, p);
         }
         Ok(outputs)
+    }
+
+    /// Counts values of the graph, and elements of sequences, against a limit that keeps small files from making
+    /// large graphs.
+    pub(super) fn charge(&mut self, values: usize) -> Result<()> {
+        match self.values_left.checked_sub(values) {
+            Some(left) => self.values_left = left,
+            None => {
+                let what = format!("values at node `{}`: too many for a file of this size", self.place.0);
+                return Err(ImportError::Limit { what, limit: self.values_left });
+            }
+        }
+        Ok(())
     }
 
     fn infer(&self, op: &Op, inputs: &[Option<ValueId>]) -> Result<Vec<TensorType>> {
@@ -302,6 +322,10 @@ impl<'a> Cx<'a> {
                 Some((ty, held))
             })
             .collect();
+        let terms = |held: &Option<Contents>| held.iter().flat_map(|c| c.iter()).map(Num::size).sum::<usize>();
+        let work: usize = operands.iter().flatten().map(|(_, held)| terms(held)).sum();
+        let Some(left) = self.work_left.checked_sub(work) else { return vec![None; types.len()] };
+        self.work_left = left;
         let operands: Vec<Option<Operand<'_>>> = operands
             .iter()
             .map(|o| o.as_ref().map(|(ty, held)| Operand { ty, contents: held.clone() }))

@@ -16,8 +16,8 @@ pub struct Num {
 /// What symbols can be.
 pub type Ranges<'r> = &'r dyn Fn(&str) -> Bounds;
 
-/// Beyond so many different symbols an expression is of no use for shapes and costs time.
-const MAX_SYMBOLS: usize = 12;
+/// Beyond so many terms an expression is of no use for shapes and costs time.
+const MAX_SIZE: usize = 64;
 
 impl From<Dim> for Num {
     fn from(numerator: Dim) -> Self {
@@ -42,6 +42,9 @@ impl Num {
     }
 
     fn quotient(numerator: Dim, divisor: Dim) -> Option<Self> {
+        if numerator.size() + divisor.size() > MAX_SIZE {
+            return None;
+        }
         if let Some(whole) = numerator.exact_div(&divisor) {
             return Some(whole.into());
         }
@@ -56,8 +59,12 @@ impl Num {
                 }
             }
         }
-        let symbols = numerator.symbols().len() + divisor.symbols().len();
-        (symbols <= MAX_SYMBOLS).then_some(Num { numerator, divisor })
+        Some(Num { numerator, divisor })
+    }
+
+    /// What arithmetic with it costs.
+    pub fn size(&self) -> usize {
+        self.numerator.size() + self.divisor.size()
     }
 
     /// The integer, when it is one.

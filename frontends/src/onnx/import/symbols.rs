@@ -33,6 +33,8 @@ struct Symbol {
 pub struct Symbols {
     all: HashMap<String, Symbol>,
     names: HashSet<String>,
+    /// How often a name was asked for.
+    asked: HashMap<String, usize>,
     by_parameter: HashMap<String, String>,
     count: usize,
 }
@@ -66,9 +68,9 @@ impl Symbols {
             _ => format!("d{clean}"),
         };
         let mut name = clean.clone();
-        let mut n = 1;
+        let n = self.asked.entry(clean.clone()).or_insert(1);
         while !self.names.insert(name.clone()) {
-            n += 1;
+            *n += 1;
             name = format!("{clean}_{n}");
         }
         name

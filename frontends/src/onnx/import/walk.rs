@@ -299,6 +299,9 @@ impl<'a> Cx<'a> {
             )));
         }
         for (name, val) in node.output.iter().zip(results) {
+            if let Val::Sequence(all) = &val {
+                self.charge(all.len())?;
+            }
             if !name.is_empty() {
                 self.bind(name, val)?;
             }

@@ -3,8 +3,9 @@
 
 use crate::onnx::import::registry::Row;
 use crate::onnx::import::{Cx, NodeView, Result, Val};
-use frit_ir::op::{BinaryFn, UnaryFn};
-use frit_ir::{DType, Dim, ValueId};
+use crate::onnx::value::Strings;
+use frit_ir::op::{BinaryFn, UnaryFn, broadcast_indices};
+use frit_ir::{DType, Dim, Tensor, ValueId};
 
 pub const ROWS: &[Row] = &[
     ("", "Abs", 1, unary),
@@ -35,7 +36,7 @@ pub const ROWS: &[Row] = &[
     ("", "And", 1, binary),
     ("", "Or", 1, binary),
     ("", "Xor", 1, binary),
-    ("", "Equal", 1, binary),
+    ("", "Equal", 1, equal),
     ("", "Less", 1, binary),
     ("", "LessOrEqual", 12, binary),
     ("", "Greater", 1, binary),
@@ -63,6 +64,22 @@ fn binary<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     Ok(vec![cx.binary(function, x, y)?.into()])
 }
 
+/// Equal, which also compares strings.
+fn equal<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
+    let (Val::Strings(x), Val::Strings(y)) = (n.val(0)?, n.val(1)?) else { return binary(cx, n) };
+    let dims = |s: &Strings| s.shape.iter().copied().map(Dim::from).collect::<Vec<_>>();
+    let shape = cx.broadcast_shape(&[dims(x), dims(y)])?;
+    let shape: Vec<usize> = shape.iter().filter_map(Dim::as_fixed).collect();
+    // Room for the result is taken first, so that a shape beyond all memory is an error.
+    let count = Tensor::zeros(DType::Bool, &shape).map_err(|e| cx.refused(e))?.len();
+    let mut same = Vec::with_capacity(count);
+    for (i, j) in broadcast_indices(&x.shape, &shape).zip(broadcast_indices(&y.shape, &shape)) {
+        same.push(x.values.get(i) == y.values.get(j));
+    }
+    let data = Tensor::from_bools(&shape, &same).map_err(|e| cx.refused(e))?;
+    Ok(vec![cx.constant(data)?.into()])
+}
+
 /// Both operands; before opset 7 the second one is aligned to the axes of the first from `axis` on.
 fn operands(cx: &mut Cx<'_>, n: &NodeView<'_>) -> Result<(ValueId, ValueId)> {
     let (x, mut y) = (n.tensor(0)?, n.tensor(1)?);
@@ -87,11 +104,6 @@ fn operands(cx: &mut Cx<'_>, n: &NodeView<'_>) -> Result<(ValueId, ValueId)> {
 fn pow<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let (x, y) = operands(cx, n)?;
     let (base, exponent) = (cx.dtype(x)?, cx.dtype(y)?);
-    // A square is a product: the form that rules of norms and of GELU look for.
-    let two = cx.known(y).is_some_and(|t| t.len() == 1 && t.to_f64_vec() == [2.0]);
-    if two && cx.rank(y)? <= cx.rank(x)? {
-        return Ok(vec![cx.times(x, x)?.into()]);
-    }
     if base.is_int() && exponent.is_float() {
         let wide = cx.cast(x, DType::F64)?;
         let y = cx.cast(y, DType::F64)?;

@@ -20,6 +20,9 @@ pub const ROWS: &[Row] = &[
     ("", "OptionalHasElement", 15, has_element),
 ];
 
+/// A tensor is cut into at most so many parts.
+const MAX_PARTS: i64 = 1 << 16;
+
 fn construct<'a>(_: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let all = (0..n.inputs.len()).map(|i| n.val(i).cloned()).collect::<Result<_>>()?;
     Ok(vec![Val::Sequence(all)])
@@ -81,29 +84,22 @@ fn split<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let axis = cx.axis(n.int_or("axis", 0)?, shape.len())?;
     let extent = shape.get(axis).cloned().unwrap_or_default();
     let keepdims = n.flag("keepdims", true)?;
-    let fixed =
-        |d: &Dim| d.as_fixed().ok_or_else(|| n.error(format!("axis {axis} of extent {d} must be fixed")));
-    let (sizes, single) = match n.opt(1)? {
-        None => (vec![Dim::constant(1); fixed(&extent)?], true),
-        Some(v) => {
-            let sizes = cx.dims(n, 1)?;
-            match sizes.as_slice() {
-                // One number without axes: so large are all parts but the last.
-                [size] if cx.rank(v)? == 0 => {
-                    let size = size
-                        .as_const()
-                        .filter(|&s| s > 0)
-                        .ok_or_else(|| n.error("the size must be known"))?;
-                    let total = i64::try_from(fixed(&extent)?).unwrap_or(i64::MAX);
-                    let mut parts = vec![Dim::constant(size); usize::try_from(total / size).unwrap_or(0)];
-                    if total % size != 0 {
-                        parts.push(Dim::constant(total % size));
-                    }
-                    (parts, false)
-                }
-                _ => (sizes, false),
-            }
+    let fixed = |size: i64| -> Result<Vec<Dim>> {
+        let total = extent.as_const().ok_or_else(|| n.error(format!("axis {axis} of extent {extent} must be fixed")))?;
+        if size < 1 || total / size > MAX_PARTS {
+            return Err(n.error(format!("parts of size {size} of an axis of extent {total}")));
         }
+        let mut parts = vec![Dim::constant(size); usize::try_from(total / size).unwrap_or(0)];
+        if total % size != 0 {
+            parts.push(Dim::constant(total % size));
+        }
+        Ok(parts)
+    };
+    let (sizes, single) = match n.opt(1)? {
+        None => (fixed(1)?, true),
+        // One number without axes: so large are all parts but the last.
+        Some(v) if cx.rank(v)? == 0 => (fixed(cx.opt_int(n, 1)?.unwrap_or(0))?, false),
+        Some(_) => (cx.dims(n, 1)?, false),
     };
     let sum = cx.dim(sizes.iter().try_fold(Dim::constant(0), |s, d| s.add(d)))?;
     let x = cx.agree_axis(x, axis, &sum)?;

@@ -3,8 +3,9 @@
 
 use frit_frontends::onnx::import::{Form, ImportError, ImportRequest, Imported, flatten, import};
 use frit_frontends::onnx::schema::{
-    AttributeProto, AttributeType, DataType, DimValue, Dimension, FunctionProto, GraphProto, ModelProto, NodeProto,
-    OperatorSetIdProto, SequenceType, TensorProto, TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
+    AttributeProto, AttributeType, DataType, DimValue, Dimension, FunctionProto, GraphProto, ModelProto,
+    NodeProto, OperatorSetIdProto, SequenceType, TensorProto, TensorShapeProto, TensorType, TypeProto,
+    TypeValue, ValueInfoProto,
 };
 use frit_frontends::onnx::{HostValue, OnnxModel};
 use frit_ir::{Tensor, interp};
@@ -34,12 +35,21 @@ fn name(name: &str) -> ValueInfoProto {
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.split(' ').filter(|w| !w.is_empty()).map(|w| if w == "_" { String::new() } else { w.to_owned() }).collect()
+    text.split(' ')
+        .filter(|w| !w.is_empty())
+        .map(|w| if w == "_" { String::new() } else { w.to_owned() })
+        .collect()
 }
 
 /// `node("Add", "x y", "z", [..])`; an operand left out is `_`.
 fn node(op: &str, inputs: &str, outputs: &str, attribute: Vec<AttributeProto>) -> NodeProto {
-    NodeProto { op_type: op.into(), input: words(inputs), output: words(outputs), attribute, ..NodeProto::default() }
+    NodeProto {
+        op_type: op.into(),
+        input: words(inputs),
+        output: words(outputs),
+        attribute,
+        ..NodeProto::default()
+    }
 }
 
 fn int(name: &str, i: i64) -> AttributeProto {
@@ -314,18 +324,29 @@ fn functions_are_inlined_with_their_attributes() {
 
 #[test]
 fn unsupported_operators_are_reported_at_once() {
-    let body = GraphProto { node: vec![node("Nope", "x", "q", vec![])], output: vec![name("q")], ..GraphProto::default() };
+    let body = GraphProto {
+        node: vec![node("Nope", "x", "q", vec![])],
+        output: vec![name("q")],
+        ..GraphProto::default()
+    };
     let m = model(
         vec![value("x", DataType::Float, &["2"]), value("c", DataType::Bool, &[])],
         vec![],
         vec![
             node("Unheard", "x", "a", vec![]),
             node("Unheard", "a", "b", vec![]),
-            node("If", "c", "y", vec![graph_attr("then_branch", body.clone()), graph_attr("else_branch", body)]),
+            node(
+                "If",
+                "c",
+                "y",
+                vec![graph_attr("then_branch", body.clone()), graph_attr("else_branch", body)],
+            ),
         ],
         "y",
     );
-    let Err(ImportError::Unsupported(all)) = load(&m, &ImportRequest::default()) else { panic!("expected a list") };
+    let Err(ImportError::Unsupported(all)) = load(&m, &ImportRequest::default()) else {
+        panic!("expected a list")
+    };
     let counts: Vec<_> = all.iter().map(|u| (u.op.as_str(), u.count)).collect();
     assert_eq!(counts, [("Nope", 2), ("Unheard", 2)]);
     assert!(refusal(&m).contains("ai.onnx::Unheard (opset 18) x 2: a, b"), "{}", refusal(&m));
@@ -417,7 +438,8 @@ fn small_files_do_not_make_large_tensors() {
     }
     let doubling = model(vec![], vec![floats("c0", &[1], &[1.0])], nodes, "c40");
     let i = plain(&doubling);
-    let bytes: usize = i.module.weights.iter().filter_map(|(_, w)| w.data.as_ref()).map(|t| t.bytes().len()).sum();
+    let bytes: usize =
+        i.module.weights.iter().filter_map(|(_, w)| w.data.as_ref()).map(|t| t.bytes().len()).sum();
     assert!(bytes < 64 << 20, "{bytes}");
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

@@ -322,7 +322,8 @@ impl<'a> Cx<'a> {
                 Some((ty, held))
             })
             .collect();
-        let terms = |held: &Option<Contents>| held.iter().flat_map(|c| c.iter()).map(Num::size).sum::<usize>();
+        let terms =
+            |held: &Option<Contents>| held.iter().flat_map(|c| c.iter()).map(Num::size).sum::<usize>();
         let work: usize = operands.iter().flatten().map(|(_, held)| terms(held)).sum();
         let Some(left) = self.work_left.checked_sub(work) else { return vec![None; types.len()] };
         self.work_left = left;

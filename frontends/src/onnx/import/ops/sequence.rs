@@ -85,7 +85,9 @@ fn split<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let extent = shape.get(axis).cloned().unwrap_or_default();
     let keepdims = n.flag("keepdims", true)?;
     let fixed = |size: i64| -> Result<Vec<Dim>> {
-        let total = extent.as_const().ok_or_else(|| n.error(format!("axis {axis} of extent {extent} must be fixed")))?;
+        let total = extent
+            .as_const()
+            .ok_or_else(|| n.error(format!("axis {axis} of extent {extent} must be fixed")))?;
         if size < 1 || total / size > MAX_PARTS {
             return Err(n.error(format!("parts of size {size} of an axis of extent {total}")));
         }

@@ -366,7 +366,8 @@ fn faults_name_the_node() {
     assert!(refusal(&output).contains("output `b`"), "{}", refusal(&output));
     let inputs = model([x(), x()].concat(), vec![], vec![relu("x", "a")], "a");
     assert!(refusal(&inputs).contains("input `x`"), "{}", refusal(&inputs));
-    let taken = model(x(), vec![], vec![relu("x", "x")], "x");
+    let both = [x(), vec![value("w", DataType::Float, &["2"])]].concat();
+    let taken = model(both, vec![], vec![relu("w", "x")], "x");
     assert!(refusal(&taken).contains("`x` has a value"), "{}", refusal(&taken));
     let kind = model(x(), vec![], vec![node("And", "x x", "a", vec![])], "a");
     assert!(refusal(&kind).contains("node `a` (And)"), "{}", refusal(&kind));

@@ -76,6 +76,37 @@ impl Dim {
 
     /// Bounds of the value when each symbol lies within `of`. They hold, but need not be tight.
     pub fn bounds(&self, of: &dyn Fn(&str) -> Bounds) -> Bounds {
+        let direct = self.direct_bounds(of);
+        let low = direct.low.or_else(|| self.without_quotients(of, 4));
+        let high = direct.high.or_else(|| {
+            let minus = self.mul_const(-1).ok()?;
+            minus.without_quotients(of, 4)?.checked_neg()
+        });
+        Bounds { low, high }
+    }
+
+    /// A lower bound by c floor(a / c) <= a and c floor(a / c) > a - c: finds that n - n / 2 is at least 0.
+    fn without_quotients(&self, of: &dyn Fn(&str) -> Bounds, depth: usize) -> Option<i64> {
+        let quotient = |(m, k): &(super::Monomial, i64)| match m.as_slice() {
+            [(Atom::FloorDiv(a, b), 1)] => b.as_const().filter(|&c| c >= 1).map(|c| (a.clone(), c, *k)),
+            _ => None,
+        };
+        let (position, (a, c, k)) =
+            self.terms.iter().enumerate().find_map(|(i, t)| quotient(t).map(|q| (i, q)))?;
+        let mut rest = self.terms.clone();
+        rest.remove(position);
+        let a = if k < 0 { (*a).clone() } else { a.add_const(1 - c).ok()? };
+        let scaled = Dim { terms: rest }.mul_const(c).ok()?.add(&a.mul_const(k).ok()?).ok()?;
+        let low = match scaled.direct_bounds(of).low {
+            Some(low) => low,
+            None if depth > 0 => scaled.without_quotients(of, depth - 1)?,
+            None => return None,
+        };
+        // ceil(low / c)
+        low.checked_neg()?.div_euclid(c).checked_neg()
+    }
+
+    fn direct_bounds(&self, of: &dyn Fn(&str) -> Bounds) -> Bounds {
         self.terms.iter().fold(Bounds::only(0), |sum, (monomial, c)| {
             let mut product = Bounds::only(1);
             for (atom, e) in monomial {
@@ -123,5 +154,9 @@ mod tests {
         assert_eq!(low(&mixed), Some(-2));
         assert_eq!(n.minimum(&Dim::constant(4)).unwrap().bounds(&of), Bounds { low: Some(0), high: Some(4) });
         assert_eq!(low(&n.sub(&z).unwrap()), None);
+        assert_eq!(low(&n.sub(&half).unwrap()), Some(0));
+        assert_eq!(half.sub(&n).unwrap().bounds(&of).high, Some(0));
+        assert_eq!(low(&half.mul_const(2).unwrap().sub(&n).unwrap()), Some(-1));
+        assert_eq!(low(&z.floor_div(&Dim::constant(2)).unwrap().sub(&n).unwrap()), None);
     }
 }

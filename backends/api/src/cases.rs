@@ -2,6 +2,7 @@
 //! dtypes. What a result must be is not written here; the interpreter says it.
 
 mod places;
+mod recurrent;
 
 use crate::conformance::Case;
 use frit_ir::op::{self, Activation, BinaryFn, Domain, GeluForm, PadMode, ReduceFn, UnaryFn};
@@ -88,6 +89,7 @@ pub fn all(seed: u64) -> Result<Vec<Case>> {
     losses(&mut c)?;
     places::indexed(&mut c)?;
     places::images(&mut c)?;
+    recurrent::layers(&mut c)?;
     Ok(c.all)
 }
 

@@ -27,6 +27,7 @@ mod order;
 mod parametric;
 mod pool;
 mod random;
+mod recurrent;
 mod reduce;
 mod resize;
 mod roi;
@@ -68,6 +69,7 @@ pub use order::{ReverseSequence, Trilu};
 pub use parametric::{Clip, Elu, HardSigmoid, LeakyRelu};
 pub use pool::{AveragePool, GlobalAveragePool, LpPool, MaxPool, MaxPoolIndices};
 pub use random::{Distribution, Random};
+pub use recurrent::{Cell, CellFn, Recurrent};
 pub use reduce::{Reduce, ReduceFn};
 pub use resize::{Coordinates, NearestMode, Resize, ResizeMode};
 pub use roi::{MaxRoiPool, RoiAlign, RoiMode};
@@ -321,6 +323,7 @@ op_table! {
     NonZero,
     Unique,
     NonMaxSuppression,
+    Recurrent,
     If,
     Loop,
 }

@@ -25,9 +25,21 @@ pub(super) fn float(name: &str, f: f64) -> AttributeProto {
     AttributeProto { f: f as f32, ..attribute(name, AttributeType::Float) }
 }
 
+/// Numbers.
+pub(super) fn floats(name: &str, v: &[f64]) -> AttributeProto {
+    let floats = v.iter().map(|x| *x as f32).collect();
+    AttributeProto { floats, ..attribute(name, AttributeType::Floats) }
+}
+
 /// A word.
 pub(super) fn string(name: &str, s: &str) -> AttributeProto {
     AttributeProto { s: s.as_bytes().to_vec().into(), ..attribute(name, AttributeType::String) }
+}
+
+/// Words.
+pub(super) fn strings(name: &str, v: &[&str]) -> AttributeProto {
+    let strings = v.iter().map(|s| s.as_bytes().to_vec().into()).collect();
+    AttributeProto { strings, ..attribute(name, AttributeType::Strings) }
 }
 
 /// A tensor.
@@ -58,10 +70,7 @@ pub(super) fn of(op: &str, name: &str, value: &Attr) -> Result<Option<AttributeP
         Attr::Str(v) => string(name, v),
         Attr::Ints(v) if v.is_empty() => return Ok(None),
         Attr::Ints(v) => ints(name, v),
-        Attr::Floats(v) => AttributeProto {
-            floats: v.iter().map(|x| *x as f32).collect(),
-            ..attribute(name, AttributeType::Floats)
-        },
+        Attr::Floats(v) => floats(name, v),
         Attr::DType(d) => int(name, i64::from(data_type(*d) as i32)),
         Attr::Dims(v) => match v.iter().map(Dim::as_const).collect::<Option<Vec<_>>>() {
             Some(v) => ints(name, &v),

@@ -54,9 +54,7 @@ pub(super) fn admitted(op: &str, opset: u32) -> Option<&'static [DType]> {
         | "GlobalAveragePool"
         | "GlobalMaxPool"
         | "InstanceNormalization"
-        | "LSTM"
-        | "GRU"
-        | "RNN"
+        | "Recurrent"
         | "Det"
             if opset < 22 =>
         {

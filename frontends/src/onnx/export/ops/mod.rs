@@ -4,6 +4,7 @@
 mod bounds;
 mod composite;
 mod control;
+mod recurrent;
 mod shapes;
 mod versions;
 
@@ -79,6 +80,7 @@ pub(super) fn write(e: &mut Emitter<'_>, v: &View<'_>) -> Written {
         Op::Loop(o) => control::repeat(e, v, o),
         Op::Binary(o) if o.function == BinaryFn::ShiftLeft => versions::shift(e, v, "LEFT"),
         Op::Binary(o) if o.function == BinaryFn::ShiftRight => versions::shift(e, v, "RIGHT"),
+        Op::Recurrent(o) => recurrent::recurrent(e, v, o),
         Op::Attention(o) => composite::attention(e, v, o),
         _ => by_declaration(e, v),
     }

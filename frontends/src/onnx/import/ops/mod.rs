@@ -37,6 +37,7 @@ mod normalise;
 mod pad;
 mod quantize;
 mod random;
+mod recurrent;
 mod reduce;
 mod resize;
 mod sdpa;
@@ -74,6 +75,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     pad::ROWS,
     quantize::ROWS,
     random::ROWS,
+    recurrent::ROWS,
     reduce::ROWS,
     resize::ROWS,
     sequence::ROWS,

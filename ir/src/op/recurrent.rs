@@ -120,7 +120,7 @@ op_struct! {
         pub alphas: Vec<f64>,
         /// Parameter b of each function.
         pub betas: Vec<f64>,
-        /// What goes into functions is cut to -clip..clip; 0: it is not.
+        /// What goes into the gates' functions is cut to -clip..clip, as ONNX Runtime has it; 0: it is not.
         pub clip: f64 = 0.0,
         /// GRU: the reset gate takes effect after the product with `r`.
         pub reset_after: bool = false,
@@ -335,7 +335,8 @@ impl Layer<'_> {
                     let cell = forget * past + input * self.apply(1, self.gate(x, h, 3 * n + j));
                     let output = self.apply(0, self.gate(x, h, n + j) + peek(1, j, cell));
                     cells.push(cell);
-                    next.push(output * self.apply(2, cell));
+                    let (h, a, b) = self.functions.get(2).copied().unwrap_or((CellFn::Affine, 1.0, 0.0));
+                    next.push(output * h.apply(a, b, cell));
                 }
                 (*h, *c) = (next, cells);
             }

@@ -40,8 +40,12 @@ pub fn product(cx: &mut Cx<'_>, a: ValueId, b: ValueId) -> Result<ValueId> {
     cx.matmul(a, b)
 }
 
-/// alpha a b + beta c, a and b transposed where asked for.
 fn gemm<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
+    Ok(vec![general(cx, n)?.into()])
+}
+
+/// alpha a b + beta c, a and b transposed where the node's attributes ask for it.
+pub(super) fn general(cx: &mut Cx<'_>, n: &NodeView<'_>) -> Result<ValueId> {
     n.ignore(&["broadcast"]);
     let (mut a, mut b) = (n.tensor(0)?, n.tensor(1)?);
     if cx.rank(a)? != 2 || cx.rank(b)? != 2 {
@@ -64,5 +68,5 @@ fn gemm<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
         }
         y = cx.plus(y, c)?;
     }
-    Ok(vec![y.into()])
+    Ok(y)
 }

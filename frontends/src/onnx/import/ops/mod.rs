@@ -20,6 +20,9 @@ mod activation;
 mod attention;
 mod bits;
 mod constant;
+mod contrib_attention;
+mod contrib_fused;
+mod contrib_quant;
 mod control;
 mod convert;
 mod decode;
@@ -59,6 +62,9 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     attention::ROWS,
     bits::ROWS,
     constant::ROWS,
+    contrib_attention::ROWS,
+    contrib_fused::ROWS,
+    contrib_quant::ROWS,
     control::ROWS,
     convert::ROWS,
     decode::ROWS,

@@ -353,6 +353,17 @@ fn convolutions(c: &mut Cases) -> Result<()> {
             }
         }
     }
+    for count_include_pad in [false, true] {
+        let over = op::AveragePool {
+            kernel: vec![8, 8],
+            strides: vec![8, 8],
+            pads: vec![0, 1, 0, 0],
+            dilations: vec![1, 1],
+            ceil_mode: true,
+            count_include_pad,
+        };
+        c.add(over, vec![Of(f, &[1, 2, 5, 9])])?;
+    }
     c.add(op::GlobalAveragePool {}, vec![Of(f, &[2, 5, 7, 9])])?;
     c.add(op::GlobalAveragePool {}, vec![Of(f, &[1, 3, 40])])
 }

@@ -55,10 +55,11 @@ impl Window<'_> {
         let pads = begin.checked_add(end).ok_or_else(overflow)?;
         let slack = pads.checked_sub(reach).and_then(|s| s.checked_sub(1)).ok_or_else(overflow)?;
         let span = input.add_const(slack)?;
-        if span.as_const().is_some_and(|s| s < 0) {
-            return Err(
-                cx.reject(0, format!("at least {} along spatial axis {i}", reach.saturating_sub(pads) + 1))
-            );
+        // In ceil mode a window may hang over the end by less than a stride: also the only one.
+        let over = if ceil { stride - 1 } else { 0 };
+        if span.as_const().is_some_and(|s| s < -over) {
+            let least = reach.saturating_sub(pads).saturating_add(1).saturating_sub(over);
+            return Err(cx.reject(0, format!("at least {least} along spatial axis {i}")));
         }
         let stride = Dim::constant(stride);
         if ceil {

@@ -70,7 +70,7 @@ pub fn derive(
     let held = |i: usize| inputs.get(i).and_then(Option::as_ref).and_then(|o| o.contents.clone());
     let one = |c: Option<Partial>| vec![c];
     match op {
-        Op::ShapeOf(o) => one(Some(o.dims.iter().cloned().map(Num::from).map(Some).collect())),
+        Op::ShapeOf(o) => one(Some(o.dims.iter().cloned().map(Num::extent).map(Some).collect())),
         Op::ConstantOfShape(o) => one(small(first).map(|n| vec![Num::float(o.value); n])),
         Op::Range(o) => one(small(first).map(|n| {
             let at = |i: usize| o.start.add_const(i64::try_from(i).ok()?.checked_mul(o.step)?).ok();

@@ -7,10 +7,19 @@ use std::cmp::Ordering;
 
 /// A quotient of two dims, the divisor at least 1. Integers have the divisor 1; floats that come from integers by
 /// multiplication and division stay exact, so that `floor(float(n) / 2)` is the dim `n / 2`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Num {
     numerator: Dim,
     divisor: Dim,
+    /// Known to be at least 0 from where it comes from, whatever the bounds of its symbols say: an extent, and what
+    /// is computed from extents by sums, products and quotients.
+    natural: bool,
+}
+
+impl PartialEq for Num {
+    fn eq(&self, other: &Num) -> bool {
+        self.numerator == other.numerator && self.divisor == other.divisor
+    }
 }
 
 /// What symbols can be.
@@ -21,7 +30,8 @@ const MAX_SIZE: usize = 64;
 
 impl From<Dim> for Num {
     fn from(numerator: Dim) -> Self {
-        Num { numerator, divisor: Dim::constant(1) }
+        let natural = numerator.as_const().is_some_and(|n| n >= 0);
+        Num { numerator, divisor: Dim::constant(1), natural }
     }
 }
 
@@ -29,6 +39,16 @@ impl Num {
     /// An integer.
     pub fn int(n: i64) -> Self {
         Dim::constant(n).into()
+    }
+
+    /// The extent of a tensor, which is at least 0.
+    pub fn extent(d: Dim) -> Self {
+        Num { natural: true, ..Num::from(d) }
+    }
+
+    /// The same number, at least 0 when `natural` says so.
+    fn with(self, natural: bool) -> Self {
+        Num { natural: self.natural || natural, ..self }
     }
 
     /// A float, when it is a fraction with a small power of two as its divisor.
@@ -59,7 +79,8 @@ impl Num {
                 }
             }
         }
-        Some(Num { numerator, divisor })
+        let natural = numerator.as_const().is_some_and(|n| n >= 0);
+        Some(Num { numerator, divisor, natural })
     }
 
     /// What arithmetic with it costs.
@@ -81,7 +102,8 @@ impl Num {
     pub fn add(&self, other: &Num) -> Option<Num> {
         let a = self.numerator.mul(&other.divisor).ok()?;
         let b = other.numerator.mul(&self.divisor).ok()?;
-        Num::quotient(a.add(&b).ok()?, self.divisor.mul(&other.divisor).ok()?)
+        let sum = Num::quotient(a.add(&b).ok()?, self.divisor.mul(&other.divisor).ok()?)?;
+        Some(sum.with(self.natural && other.natural))
     }
 
     /// Difference.
@@ -91,31 +113,39 @@ impl Num {
 
     /// Product.
     pub fn mul(&self, other: &Num) -> Option<Num> {
-        Num::quotient(self.numerator.mul(&other.numerator).ok()?, self.divisor.mul(&other.divisor).ok()?)
+        let divisor = self.divisor.mul(&other.divisor).ok()?;
+        let product = Num::quotient(self.numerator.mul(&other.numerator).ok()?, divisor)?;
+        Some(product.with(self.natural && other.natural))
     }
 
     /// Exact quotient; None when the divisor may be 0 or negative.
     pub fn div(&self, other: &Num, of: Ranges<'_>) -> Option<Num> {
-        if other.numerator.bounds(of).low? < 1 && !known_extent(&other.numerator, of) {
+        let known = other.numerator.as_const().is_none() && other.natural;
+        if !known && other.numerator.bounds(of).low? < 1 && !known_extent(&other.numerator, of) {
             return None;
         }
-        Num::quotient(self.numerator.mul(&other.divisor).ok()?, self.divisor.mul(&other.numerator).ok()?)
+        let divisor = self.divisor.mul(&other.numerator).ok()?;
+        let quotient = Num::quotient(self.numerator.mul(&other.divisor).ok()?, divisor)?;
+        Some(quotient.with(self.natural))
     }
 
     /// The largest integer not above.
     pub fn floor(&self) -> Option<Num> {
-        self.numerator.floor_div(&self.divisor).ok().map(Num::from)
+        self.numerator.floor_div(&self.divisor).ok().map(|d| Num::from(d).with(self.natural))
     }
 
     /// The smallest integer not below.
     pub fn ceil(&self) -> Option<Num> {
-        self.numerator.ceil_div(&self.divisor).ok().map(Num::from)
+        self.numerator.ceil_div(&self.divisor).ok().map(|d| Num::from(d).with(self.natural))
     }
 
     /// Rounded toward zero: what casts and integer division do.
     pub fn truncate(&self, of: Ranges<'_>) -> Option<Num> {
         if self.divisor.is(1) {
             return Some(self.clone());
+        }
+        if self.natural {
+            return self.floor();
         }
         if let Some(n) = self.numerator.as_const() {
             return if n >= 0 { self.floor() } else { self.ceil() };
@@ -150,7 +180,10 @@ impl Num {
         match self.compare(other, of) {
             Order { at_most: Some(true), .. } => Some(self.clone()),
             Order { at_least: Some(true), .. } => Some(other.clone()),
-            _ => Some(self.as_dim()?.minimum(other.as_dim()?).ok()?.into()),
+            _ => {
+                let least = Num::from(self.as_dim()?.minimum(other.as_dim()?).ok()?);
+                Some(least.with(self.natural && other.natural))
+            }
         }
     }
 
@@ -159,7 +192,10 @@ impl Num {
         match self.compare(other, of) {
             Order { at_least: Some(true), .. } => Some(self.clone()),
             Order { at_most: Some(true), .. } => Some(other.clone()),
-            _ => Some(self.as_dim()?.maximum(other.as_dim()?).ok()?.into()),
+            _ => {
+                let most = Num::from(self.as_dim()?.maximum(other.as_dim()?).ok()?);
+                Some(most.with(self.natural || other.natural))
+            }
         }
     }
 
@@ -179,7 +215,18 @@ impl Num {
                 at_most: Some(o != Ordering::Greater),
             };
         }
-        let Bounds { low, high } = d.bounds(of);
+        let Bounds { mut low, mut high } = d.bounds(of);
+        // Only signs matter below, which the divisors do not change.
+        if self.natural
+            && let Some(n) = other.as_const()
+        {
+            low = low.max(n.checked_neg());
+        }
+        if other.natural
+            && let Some(n) = self.as_const()
+        {
+            high = [high, Some(n)].into_iter().flatten().min();
+        }
         let above = low.is_some_and(|n| n > 0);
         let below = high.is_some_and(|n| n < 0);
         let decide = |yes: bool, no: bool| {
@@ -259,6 +306,15 @@ mod tests {
         assert_eq!(n("h").compare(&Num::int(0), &of).at_least, Some(true));
         assert_eq!(n("h").compare(&n("h"), &of).equal, Some(true));
         assert_eq!(n("h").max(&Num::int(0), &of), Some(n("h")));
+        let frames =
+            Num::extent(Dim::symbol("n").add_const(-10).unwrap().floor_div(&Dim::constant(5)).unwrap());
+        assert_eq!(Num::from(frames.as_dim().unwrap().clone()).compare(&minus, &of).equal, None);
+        assert_eq!(frames.compare(&minus, &of).equal, Some(false));
+        assert_eq!(minus.compare(&frames, &of).equal, Some(false));
+        assert_eq!(frames.compare(&Num::int(1), &of), Order::default());
+        let twice = frames.mul(&Num::int(2)).unwrap().add(&Num::int(1)).unwrap();
+        assert_eq!(twice.compare(&Num::int(0), &of).at_least, Some(true));
+        assert_eq!(frames.sub(&Num::int(1)).unwrap().compare(&minus, &of).equal, None);
         assert_eq!(n("h").min(&Num::int(3), &of).unwrap().as_dim().unwrap().to_string(), "min(3, h)");
     }
 }

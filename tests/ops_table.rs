@@ -1,5 +1,6 @@
-//! docs/OPS.md is generated: the op table, and for every op and dtype which backends have a kernel, found by asking
-//! them. `FRIT_BLESS=1 cargo test --test ops_table` writes it.
+//! docs/OPS.md and docs/ONNX-OPERATORS.md are generated: the op table, for every op and dtype which backends have a
+//! kernel, found by asking them, and the operators of ONNX that the importer has. `FRIT_BLESS=1 cargo test --test
+//! ops_table` writes them.
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 mod common;
@@ -63,17 +64,37 @@ fn docs_ops_is_up_to_date() {
         let rest: Vec<&str> = dtypes.iter().filter(|d| !mine.contains(*d)).copied().collect();
         let _ = writeln!(text, "| {op} | {} | {} |", list(mine.iter().copied().collect()), list(rest));
     }
-    let path = root().join("docs/OPS.md");
-    if std::env::var_os("FRIT_BLESS").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let on_disk = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        on_disk == text,
-        "docs/OPS.md is out of date: FRIT_BLESS=1 cargo test --test ops_table writes it"
-    );
+    up_to_date("docs/OPS.md", &text);
     // Every op of the table has a case, so that none escapes the conformance suite.
     for doc in frit::ir::docs::ops() {
         assert!(asked.contains_key(doc.decl.name), "{} has no conformance case", doc.decl.name);
     }
+}
+
+fn up_to_date(file: &str, text: &str) {
+    let path = root().join(file);
+    if std::env::var_os("FRIT_BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let on_disk = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(on_disk == text, "{file} is out of date: FRIT_BLESS=1 cargo test --test ops_table writes it");
+}
+
+#[test]
+fn docs_onnx_operators_is_up_to_date() {
+    let mut domains: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (domain, op, since) in frit_frontends::onnx::import::supported() {
+        let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+        let name = if since > 7 { format!("{op} ({since})") } else { op.to_owned() };
+        domains.entry(domain).or_default().push(name);
+    }
+    let mut text = String::from(
+        "# Operators of ONNX that frit reads\n\nGenerated from the importer's table: `FRIT_BLESS=1 cargo test --test \
+         ops_table` writes it. In brackets the first opset\nthat has the operator, when it is later than 7. Functions \
+         of a model are inlined besides.\n",
+    );
+    for (domain, ops) in domains {
+        let _ = write!(text, "\n## {domain}: {} operators\n\n{}\n", ops.len(), ops.join(", "));
+    }
+    up_to_date("docs/ONNX-OPERATORS.md", &text);
 }

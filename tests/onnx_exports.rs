@@ -54,10 +54,8 @@ fn call(folder: &Path) -> Call {
 
 fn check(exporter: &str) {
     let mut failures = Vec::new();
-    let mut cases: Vec<_> = std::fs::read_dir(root().join("tests/fixtures/onnx"))
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
+    let mut cases: Vec<_> =
+        std::fs::read_dir(root().join("tests/fixtures/onnx")).unwrap().map(|e| e.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 6);
     for folder in cases {
@@ -71,7 +69,8 @@ fn check(exporter: &str) {
         if theirs != own {
             failures.push(format!("{}: {theirs:?}, the builder's graph has {own:?}", call.name));
         }
-        let dynamic = imported.graphs.iter().flat_map(|g| g.nodes()).filter(|(_, n)| n.op.is_dynamic()).count();
+        let dynamic =
+            imported.graphs.iter().flat_map(|g| g.nodes()).filter(|(_, n)| n.op.is_dynamic()).count();
         if dynamic > 0 {
             failures.push(format!("{}: {dynamic} sizes are left to run time", call.name));
         }
@@ -81,7 +80,8 @@ fn check(exporter: &str) {
         let feed: Vec<_> = inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
         let outputs = session.run(&feed).unwrap();
         let names: Vec<String> = outputs.names().map(str::to_owned).collect();
-        let got: BTreeMap<_, _> = names.into_iter().map(|n| (n.clone(), outputs.tensor(&n).unwrap())).collect();
+        let got: BTreeMap<_, _> =
+            names.into_iter().map(|n| (n.clone(), outputs.tensor(&n).unwrap())).collect();
         let mut expected = call.expected();
         expected.retain(|name, _| got.contains_key(name));
         assert_eq!(expected.len(), got.len());

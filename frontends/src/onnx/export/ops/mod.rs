@@ -11,7 +11,7 @@ mod versions;
 use super::emitter::{Emitter, View};
 use super::{ExportError, ExportOptions, OPSETS, attr};
 use frit_ir::op::{Attr, BinaryFn, Onnx};
-use frit_ir::{Graph, Node, Op};
+use frit_ir::{DType, Graph, Node, Op};
 
 type Written = Result<(), ExportError>;
 
@@ -26,8 +26,24 @@ const NEW: &[(&str, u32)] = &[
     ("DeformConv", 19),
 ];
 
+/// The opset that brought an element type.
+fn first_opset(dtype: DType) -> u32 {
+    match dtype {
+        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ => 19,
+        DType::I4 | DType::U4 => 21,
+        DType::F4E2M1 => 23,
+        DType::F8E8M0 => 24,
+        DType::I2 | DType::U2 => 25,
+        _ => 1,
+    }
+}
+
 /// True when the op of a node can be written as it is: it has a form in ONNX at this opset that means the same.
 pub(super) fn has_form(graph: &Graph, node: &Node, options: &ExportOptions) -> bool {
+    let mut values = node.inputs.iter().flatten().chain(&node.outputs);
+    if values.any(|v| graph.ty(*v).is_some_and(|t| first_opset(t.dtype) > options.opset)) {
+        return false;
+    }
     if node.op.is_composite() {
         return composite::has_form(graph, node, options);
     }

@@ -1,11 +1,11 @@
-//! Bits, tests of floats, trigonometry, running products, Hardmax. Arithmetic is in `elementwise.rs`.
+//! Bits, tests of floats, trigonometry, running products. Arithmetic is in `elementwise.rs`.
 
 use crate::onnx::import::registry::Row;
 use crate::onnx::import::{Cx, NodeView, Result, Val};
 use crate::onnx::read::dtype_of;
 use crate::onnx::schema::DataType;
-use frit_ir::op::{ArgMax, BinaryFn, BitCast, CumProd, UnaryFn};
-use frit_ir::{DType, Dim};
+use frit_ir::op::{BinaryFn, BitCast, CumProd, UnaryFn};
+use frit_ir::DType;
 
 pub const ROWS: &[Row] = &[
     ("", "Tan", 7, unary),
@@ -24,7 +24,6 @@ pub const ROWS: &[Row] = &[
     ("", "BitCast", 26, bit_cast),
     ("", "IsInf", 10, is_inf),
     ("", "CumProd", 26, running_product),
-    ("", "Hardmax", 1, hardmax),
 ];
 
 fn unary<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
@@ -85,28 +84,4 @@ fn running_product<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let axis = cx.opt_int(n, 1)?.ok_or_else(|| n.error("the axis is missing"))?;
     let (exclusive, reverse) = (n.flag("exclusive", false)?, n.flag("reverse", false)?);
     Ok(vec![cx.emit(CumProd { axis, exclusive, reverse }, &[n.tensor(0)?])?.into()])
-}
-
-/// 1 at the first largest element along an axis, else 0. Before opset 13 all axes from `axis` on count as one.
-fn hardmax<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
-    let mut x = n.tensor(0)?;
-    let (dtype, shape) = (cx.dtype(x)?, cx.shape(x)?);
-    let mut axis = cx.axis(n.int_or("axis", if n.opset < 13 { 1 } else { -1 })?, shape.len())?;
-    if n.opset < 13 {
-        let (before, after) = shape.split_at(axis.min(shape.len()));
-        let flat = [cx.dim(frit_ir::types::product(before))?, cx.dim(frit_ir::types::product(after))?];
-        x = cx.reshape(x, &flat)?;
-        axis = 1;
-    }
-    let here = cx.shape(x)?;
-    let at = i64::try_from(axis).unwrap_or(0);
-    let first = cx.emit(ArgMax { axis: at, keepdims: true }, &[x])?;
-    let extent = here.get(axis).cloned().unwrap_or_else(|| Dim::constant(1));
-    let places = cx.iota(&extent, DType::I64)?;
-    let mut column = vec![extent];
-    column.extend(here.iter().skip(axis + 1).map(|_| Dim::constant(1)));
-    let places = cx.reshape(places, &column)?;
-    let hit = cx.binary(BinaryFn::Equal, places, first)?;
-    let y = cx.cast(hit, dtype)?;
-    Ok(vec![cx.reshape(y, &shape)?.into()])
 }

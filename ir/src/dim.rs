@@ -151,6 +151,12 @@ impl Dim {
         }
     }
 
+    /// The expression without its number, and that number.
+    pub fn split_const(&self) -> (Dim, i64) {
+        let (number, rest): (Vec<_>, Vec<_>) = self.terms.iter().cloned().partition(|(m, _)| m.is_empty());
+        (Dim { terms: rest }, number.first().map_or(0, |(_, c)| *c))
+    }
+
     /// The extent, when it is a number and not negative.
     pub fn as_fixed(&self) -> Option<usize> {
         self.as_const().and_then(|n| usize::try_from(n).ok())

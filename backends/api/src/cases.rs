@@ -18,6 +18,10 @@ const INTEGERS: [DType; 4] = [DType::I64, DType::I32, DType::U8, DType::U64];
 /// Every size of element, for ops that only move them.
 const SIZES: [DType; 5] = [DType::F32, DType::I64, DType::Bool, DType::F16, DType::I32];
 
+/// Ops without a case, as their results are tensors of their own ([`Op::is_dynamic`]) and no backend is asked for a
+/// kernel. Their tests stand beside them and in the runtime.
+pub const DYNAMIC: [&str; 6] = ["SymbolOf", "NonZero", "Unique", "NonMaxSuppression", "If", "Loop"];
+
 /// Collects cases with data from one stream.
 struct Cases {
     stream: Stream,
@@ -611,9 +615,6 @@ mod tests {
     use crate::conformance::{Outcome, check};
     use crate::{ReferenceBackend, Target};
     use std::collections::BTreeSet;
-
-    /// Ops whose results are tensors of their own ([`Op::is_dynamic`]): no backend is asked for a kernel.
-    const DYNAMIC: [&str; 6] = ["SymbolOf", "NonZero", "Unique", "NonMaxSuppression", "If", "Loop"];
 
     #[test]
     fn every_name_of_the_op_table_has_cases() {

@@ -193,6 +193,9 @@ impl<'a> Cx<'a> {
         if let Some(known) = self.all_known(&op, inputs, &types, &partial) {
             return known.into_iter().map(|t| self.constant(t)).collect();
         }
+        if self.frames.len() == 1 {
+            types.iter().flat_map(|t| &t.shape).for_each(|d| self.symbols.note_extent(d));
+        }
         let label = self.place.0.clone();
         let frame = self.frame_mut()?;
         let id = frame.graph.add_node(op, inputs.to_vec(), types, &label);

@@ -8,12 +8,13 @@ use frit_ir::{Dim, ValueId};
 impl Cx<'_> {
     /// True when the dim is at least `n`, whatever the symbols' values.
     pub fn at_least(&self, d: &Dim, n: i64) -> bool {
-        d.bounds(&|s| self.symbols.bounds(s)).low.is_some_and(|low| low >= n)
+        d.bounds(&|s| self.symbols.bounds(s)).low.max(self.symbols.by_extents(d)).is_some_and(|low| low >= n)
     }
 
     /// True when the dim is at least `n`, given that no input is empty.
     pub fn likely_at_least(&self, d: &Dim, n: i64) -> bool {
-        d.bounds(&|s| self.symbols.likely_bounds(s)).low.is_some_and(|low| low >= n)
+        let low = d.bounds(&|s| self.symbols.likely_bounds(s)).low;
+        low.max(self.symbols.by_extents(d)).is_some_and(|low| low >= n)
     }
 
     /// The larger of two; the one that always is, when that is known.

@@ -37,7 +37,13 @@ pub struct Symbols {
     asked: HashMap<String, usize>,
     by_parameter: HashMap<String, String>,
     count: usize,
+    /// Extents that a value of the graph has, and which are therefore at least 0: the expression without its number,
+    /// and the smallest number with which it occurs.
+    extents: HashMap<Dim, i64>,
 }
+
+/// So many extents are remembered.
+const MAX_EXTENTS: usize = 4096;
 
 impl Symbols {
     /// The bounds of a symbol.
@@ -52,6 +58,22 @@ impl Symbols {
             Some(s) if s.input => Bounds::at_least(1),
             _ => self.bounds(name),
         }
+    }
+
+    /// Remembers that a value has this extent. Only extents that occur whatever branch is taken count.
+    pub fn note_extent(&mut self, d: &Dim) {
+        if d.as_const().is_some() || self.extents.len() >= MAX_EXTENTS {
+            return;
+        }
+        let (rest, number) = d.split_const();
+        let least = self.extents.entry(rest).or_insert(number);
+        *least = number.min(*least);
+    }
+
+    /// What the dim is at least, by the extents that occur.
+    pub fn by_extents(&self, d: &Dim) -> Option<i64> {
+        let (rest, number) = d.split_const();
+        number.checked_sub(*self.extents.get(&rest)?)
     }
 
     /// True for an extent of an input.
@@ -132,5 +154,11 @@ mod tests {
         assert_eq!(s.bounds("batch_size"), Bounds::at_least(0));
         assert_eq!(s.bounds("elsewhere"), Bounds::ANY);
         assert_eq!(s.likely_bounds("batch_size"), Bounds::at_least(1));
+        let frames = Dim::symbol("n").add_const(-3).and_then(|d| d.floor_div(&Dim::constant(2))).unwrap();
+        assert_eq!(s.by_extents(&frames), None);
+        s.note_extent(&frames.add_const(2).unwrap());
+        s.note_extent(&frames.add_const(1).unwrap());
+        assert_eq!(s.by_extents(&frames), Some(-1));
+        assert_eq!(s.by_extents(&frames.add_const(1).unwrap()), Some(0));
     }
 }

@@ -4,8 +4,8 @@ use crate::onnx::import::registry::Row;
 use crate::onnx::import::{Cx, NodeView, Result, Val};
 use crate::onnx::read::dtype_of;
 use crate::onnx::schema::DataType;
-use frit_ir::op::{BinaryFn, BitCast, CumProd, UnaryFn};
 use frit_ir::DType;
+use frit_ir::op::{BinaryFn, BitCast, CumProd, UnaryFn};
 
 pub const ROWS: &[Row] = &[
     ("", "Tan", 7, unary),

@@ -11,6 +11,7 @@ pub mod layout;
 pub mod math;
 pub mod norm;
 mod operand;
+pub mod recurrent;
 pub mod reduce;
 mod scratch;
 mod select;

@@ -8,6 +8,7 @@ mod generate;
 mod movement;
 mod norms;
 mod products;
+mod recurrent;
 mod reductions;
 mod simple;
 #[cfg(test)]
@@ -73,6 +74,7 @@ impl Backend for CpuBackend {
             Op::Pad(op) => movement::pad(&cx, op),
             Op::Range(op) => generate::range(&cx, op),
             Op::ConstantOfShape(op) => generate::constant(&cx, op),
+            Op::Recurrent(op) => recurrent::layer(&cx, op),
             Op::ShapeOf(op) => generate::shape(&cx, op),
             _ => None,
         }

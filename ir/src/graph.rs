@@ -276,6 +276,23 @@ impl Graph {
         }
     }
 
+    /// Puts another node at the place of one, in the order of nodes too; gives its outputs. Whoever uses those
+    /// of the old is to use them instead.
+    pub fn replace_node(
+        &mut self,
+        id: NodeId,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+        types: Vec<TensorType>,
+    ) -> Vec<ValueId> {
+        let outputs: Vec<ValueId> =
+            types.into_iter().enumerate().map(|(i, ty)| self.push_value(ty, ValueDef::Node(id, i))).collect();
+        if let Some(node) = self.nodes.get_mut(id.index()).and_then(Option::as_mut) {
+            (node.op, node.inputs, node.outputs) = (op, inputs, outputs.clone());
+        }
+        outputs
+    }
+
     /// Removes a node; its outputs must have no uses left.
     pub fn remove_node(&mut self, id: NodeId) {
         if let Some(slot) = self.nodes.get_mut(id.index()) {

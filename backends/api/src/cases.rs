@@ -221,6 +221,7 @@ fn elementwise(c: &mut Cases) -> Result<()> {
             for alpha in [1.0, 1.702, 0.5] {
                 c.add(op::Swish { alpha }, one())?;
             }
+            c.add(op::HardSwish {}, one())?;
         }
     }
     Ok(())
@@ -306,6 +307,9 @@ fn convolutions(c: &mut Cases) -> Result<()> {
         c.add(conv.clone(), vec![Of(f, x), Weight(f, w), Weight(f, &out)])?;
         c.add(conv.clone(), vec![Of(f, x), Of(f, w)])?;
         c.add(op::FusedConv::new(&conv, Activation::Gelu), vec![Of(f, x), Weight(f, w), Weight(f, &out)])?;
+        let tail = op::FusedConv::new(&conv, Activation::HardSwish);
+        let tail = op::FusedConv { gain: -0.5, shift: 0.25, ..tail };
+        c.add(tail, vec![Of(f, x), Weight(f, w), Weight(f, &out)])?;
         let mut y = vec![x[0], w[0]];
         for i in 0..strides.len() {
             let reach = dilations[i] as usize * (w[i + 2] - 1) + 1;

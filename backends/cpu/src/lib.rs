@@ -13,6 +13,7 @@ pub mod norm;
 mod operand;
 pub mod recurrent;
 pub mod reduce;
+pub mod resize;
 mod scratch;
 mod select;
 pub mod simd;

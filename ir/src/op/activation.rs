@@ -1,6 +1,6 @@
 //! The activations that fused ops end in, their scalar functions and their expansion into ops.
 
-use super::{Gelu, GeluForm, Swish, UnaryFn, erf};
+use super::{Clip, Gelu, GeluForm, HardSwish, Swish, UnaryFn, erf};
 use crate::attr_enum;
 use crate::builder::{BuildError, GraphBuilder};
 use crate::graph::ValueId;
@@ -24,11 +24,18 @@ attr_enum! {
         Tanh = "tanh",
         /// 1 / (1 + e^-x).
         Sigmoid = "sigmoid",
+        /// min(max(x, 0), 6).
+        Relu6 = "relu6",
+        /// x min(max(x / 6 + 0.5, 0), 1).
+        HardSwish = "hard_swish",
     }
 }
 
 /// sqrt(2 / pi), of GELU's tanh form.
 pub(super) const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+
+/// ReLU with an upper limit.
+const RELU6: Clip = Clip { min: Some(0.0), max: Some(6.0) };
 
 impl Activation {
     /// The function on one number.
@@ -43,6 +50,9 @@ impl Activation {
             Activation::Silu => x * sigmoid(x),
             Activation::Tanh => x.tanh(),
             Activation::Sigmoid => sigmoid(x),
+            Activation::Relu6 => RELU6.apply(x),
+            Activation::HardSwish if x.is_nan() => x,
+            Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
         }
     }
 }
@@ -59,6 +69,8 @@ impl GraphBuilder<'_> {
             Activation::Silu => self.op(Swish { alpha: 1.0 }, &[x]),
             Activation::Tanh => self.unary(UnaryFn::Tanh, x),
             Activation::Sigmoid => self.unary(UnaryFn::Sigmoid, x),
+            Activation::Relu6 => self.op(RELU6, &[x]),
+            Activation::HardSwish => self.op(HardSwish {}, &[x]),
         }
     }
 }

@@ -85,8 +85,8 @@ impl OpDef for FusedMatMul {
 }
 
 op_struct! {
-    /// activation(conv(x, w) + bias + residual), the convolution as Conv has it; the residual has the shape of
-    /// the result.
+    /// gain activation(conv(x, w) + bias + residual) + shift, the convolution as Conv has it; the residual has the
+    /// shape of the result.
     pub struct FusedConv = "FusedConv" {
         /// Step from one window to the next, one a spatial axis.
         pub strides: Vec<i64>,
@@ -96,8 +96,12 @@ op_struct! {
         pub dilations: Vec<i64>,
         /// Channels are cut into so many groups that do not see each other.
         pub group: i64 = 1,
-        /// Applied last.
+        /// Applied to the sums.
         pub activation: Activation = Activation::None,
+        /// Factor of what the activation gives.
+        pub gain: f64 = 1.0,
+        /// Added last.
+        pub shift: f64 = 0.0,
     }
 }
 
@@ -105,7 +109,7 @@ impl FusedConv {
     /// A convolution with an activation after it.
     pub fn new(conv: &Conv, activation: Activation) -> Self {
         let Conv { strides, pads, dilations, group } = conv.clone();
-        FusedConv { strides, pads, dilations, group, activation }
+        FusedConv { strides, pads, dilations, group, activation, gain: 1.0, shift: 0.0 }
     }
 
     /// The convolution inside.
@@ -141,6 +145,13 @@ impl OpDef for FusedConv {
         if let Some(residual) = inputs.get(3).copied().flatten() {
             out = b.add(out, residual)?;
         }
-        Ok(vec![b.activation(self.activation, out)?])
+        out = b.activation(self.activation, out)?;
+        if self.gain != 1.0 {
+            out = b.mul_scalar(out, self.gain)?;
+        }
+        if self.shift != 0.0 {
+            out = b.add_scalar(out, self.shift)?;
+        }
+        Ok(vec![out])
     }
 }

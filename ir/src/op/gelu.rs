@@ -1,4 +1,4 @@
-//! Smooth gates of one operand, composite: GELU in its two forms and Swish (SiLU, quick GELU).
+//! Gates of one operand, composite: GELU in its two forms, Swish (SiLU, quick GELU) and HardSwish.
 
 use super::activation::SQRT_2_OVER_PI;
 use super::*;
@@ -92,6 +92,35 @@ impl OpDef for Swish {
         let x = b.operand(inputs, 0)?;
         let steep = if self.alpha == 1.0 { x } else { b.mul_scalar(x, self.alpha)? };
         let gate = b.unary(UnaryFn::Sigmoid, steep)?;
+        Ok(vec![b.mul(x, gate)?])
+    }
+}
+
+op_struct! {
+    /// x min(max(x / 6 + 0.5, 0), 1) (<https://arxiv.org/abs/1905.02244>). ONNX HardSwish-14.
+    pub struct HardSwish = "HardSwish" {}
+}
+
+impl OpDef for HardSwish {
+    fn operands(&self) -> &'static [Operand] {
+        X
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::Op("HardSwish", 14)
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        Ok(vec![cx.expect_float(0)?.clone()])
+    }
+    fn is_composite(&self) -> bool {
+        true
+    }
+    fn decompose(
+        &self,
+        b: &mut GraphBuilder<'_>,
+        inputs: &[Option<ValueId>],
+    ) -> Result<Vec<ValueId>, BuildError> {
+        let x = b.operand(inputs, 0)?;
+        let gate = b.op(HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }, &[x])?;
         Ok(vec![b.mul(x, gate)?])
     }
 }

@@ -58,7 +58,7 @@ pub use expand::{Expand, Pad, PadMode, Tile};
 pub use fold::Col2Im;
 pub use fused::{FusedConv, FusedMatMul};
 pub use gather::{Gather, GatherElements, GatherND};
-pub use gelu::{Gelu, GeluForm, Swish};
+pub use gelu::{Gelu, GeluForm, HardSwish, Swish};
 pub use generate::{ConstantOfShape, Range, ShapeOf};
 pub use layout::{Reshape, Transpose};
 pub use loss::{Reduction, SoftmaxCrossEntropyLoss};
@@ -71,7 +71,7 @@ pub use pool::{AveragePool, GlobalAveragePool, LpPool, MaxPool, MaxPoolIndices};
 pub use random::{Distribution, Random};
 pub use recurrent::{Cell, CellFn, Recurrent};
 pub use reduce::{Reduce, ReduceFn};
-pub use resize::{Coordinates, NearestMode, Resize, ResizeMode};
+pub use resize::{Coordinates, NearestMode, Resize, ResizeMode, ResizeTaps};
 pub use roi::{MaxRoiPool, RoiAlign, RoiMode};
 pub use rotary::RotaryEmbedding;
 pub use sample::{DeformConv, GridSample, SampleMode, SamplePadding};
@@ -265,6 +265,7 @@ op_table! {
     HardSigmoid,
     Gelu,
     Swish,
+    HardSwish,
     MatMul,
     FusedMatMul,
     Conv,

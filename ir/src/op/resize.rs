@@ -79,8 +79,9 @@ op_struct! {
     }
 }
 
-/// Elements of x and their weights for one element of the result; None outside of x.
-type Taps = Option<Vec<(usize, f64)>>;
+/// Elements of x and their weights for one element of the result along an axis; None outside of x.
+pub type ResizeTaps = Option<Vec<(usize, f64)>>;
+type Taps = ResizeTaps;
 
 /// One axis under way.
 struct Axis {
@@ -96,6 +97,22 @@ impl Resize {
         let scale = self.scales.get(i).map_or(ratio, |&s| s as f32);
         let roi = |i: usize, or: f32| self.roi.get(i).map_or(or, |&r| r as f32);
         Axis { input, output, scale, roi: (roi(i, 0.0), roi(rank + i, 1.0)) }
+    }
+
+    /// For every element of the result along axis `i`, what it is made of; None where the kernel would have to be
+    /// stretched over more than there is.
+    pub fn along(&self, i: usize, rank: usize, input: usize, output: usize) -> Option<Vec<ResizeTaps>> {
+        let a = self.axis(i, rank, input, output);
+        if self.antialias && f64::from(a.scale) * (input as f64 + 1.0) < 0.5 {
+            return None;
+        }
+        Some((0..output).map(|y| self.taps(&a, y)).collect())
+    }
+
+    /// True when axis `i` stays as it is whatever the interpolation.
+    pub fn keeps(&self, i: usize, input: usize, output: usize) -> bool {
+        let scale = self.scales.get(i).map_or(1.0, |&s| s as f32);
+        input == output && scale == 1.0 && self.coordinates != Coordinates::CropAndResize
     }
 
     /// The position in x of element `y`; None outside of x.
@@ -216,11 +233,10 @@ impl OpDef for Resize {
         }
         let mut axes: Vec<(usize, Vec<Taps>)> = Vec::new();
         for (i, (&input, &output)) in x.shape().iter().zip(shape).enumerate() {
-            let a = self.axis(i, shape.len(), input, output);
-            if self.antialias && f64::from(a.scale) * (input as f64 + 1.0) < 0.5 {
-                return Err(cx.bad_data(format!("scale {} of an axis of extent {input}", a.scale)));
-            }
-            axes.push((i, (0..output).map(|y| self.taps(&a, y)).collect()));
+            let taps = self
+                .along(i, shape.len(), input, output)
+                .ok_or_else(|| cx.bad_data(format!("a scale too small for an axis of extent {input}")))?;
+            axes.push((i, taps));
         }
         let outside =
             |index: &[usize]| axes.iter().zip(index).any(|((_, taps), &y)| matches!(taps.get(y), Some(None)));

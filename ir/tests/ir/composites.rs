@@ -43,6 +43,7 @@ fn gelu_and_swish() {
     for alpha in [1.0, 1.702] {
         close(&eval(Swish { alpha }, &[&x]).to_f64_vec(), &map(&x, |v| v / (1.0 + (-alpha * v).exp())));
     }
+    close(&eval(HardSwish {}, &[&x]).to_f64_vec(), &map(&x, |v| v * ((v + 3.0) / 6.0).clamp(0.0, 1.0)));
 }
 
 /// Mean and variance of a slice.
@@ -175,6 +176,9 @@ fn fused_convolutions() {
         let want: Vec<f64> =
             inner.iter().zip(residual.to_f64_vec()).map(|(a, r)| activation.apply(a + r)).collect();
         close(&y, &want);
+        let tail = FusedConv { gain: 2.0, shift: -1.0, ..FusedConv::new(&conv, activation) };
+        let want: Vec<f64> = want.into_iter().map(|y| 2.0 * y - 1.0).collect();
+        close(&eval(tail, &[&x, &w, &bias, &residual]).to_f64_vec(), &want);
     }
     assert!(
         refusal(FusedConv::new(&conv, Activation::Relu), &[&x, &w, &bias, &random(&[1, 3, 1], 1)])

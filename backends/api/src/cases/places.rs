@@ -91,6 +91,23 @@ pub(super) fn images(c: &mut Cases) -> Result<()> {
             c.add(op, vec![Of(DType::U8, &x)])?;
         }
     }
+    for (x, w, group, padding) in [
+        (&[2, 4, 9][..], &[4, 3, 4][..], 1, &[1i64][..]),
+        (&[1, 6, 5, 4], &[6, 2, 3, 2], 3, &[0, 1]),
+        (&[1, 2, 3, 2, 3], &[2, 2, 2, 3, 1], 2, &[0, 1, 0]),
+    ] {
+        let axes = padding.len();
+        let op = op::ConvTranspose {
+            strides: vec![2; axes],
+            pads: [vec![1; axes], vec![0; axes]].concat(),
+            dilations: (0i64..).take(axes).map(|i| 2 - i % 2).collect(),
+            group,
+            output_padding: padding.to_vec(),
+        };
+        let channels = w[1] * usize::try_from(group).unwrap_or(1);
+        c.add(op.clone(), vec![Of(f, x), Weight(f, w), Weight(f, &[channels])])?;
+        c.add(op, vec![Of(f, x), Of(f, w)])?;
+    }
     for &mode in op::SampleMode::ALL {
         for &padding in op::SamplePadding::ALL {
             for align_corners in [false, true] {

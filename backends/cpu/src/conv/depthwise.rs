@@ -89,6 +89,8 @@ fn finish(
         before: residual(epilogue.residual_before),
         before_stride: columns,
         activation: epilogue.activation,
+        gain: epilogue.gain,
+        shift: epilogue.shift,
         after: residual(epilogue.residual_after),
         after_stride: columns,
         c,

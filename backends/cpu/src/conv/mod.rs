@@ -21,9 +21,12 @@ mod sliding;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod transposed;
 
 pub use spec::{ConvSizes, ConvSpec};
+pub use transposed::{TransposedSpec, conv_transposed};
 
+use crate::error::KernelError;
 use crate::gemm::{Bias, Epilogue, GemmError, Matrix, PackedLayout, Residual, Side, pack};
 use crate::isa::{Isa, Level};
 use crate::threads::SharedMut;
@@ -77,6 +80,9 @@ pub enum ConvError {
     /// Packed data that does not fit its layout.
     #[error(transparent)]
     Packed(#[from] GemmError),
+    /// What a transposed convolution refuses.
+    #[error(transparent)]
+    Transposed(#[from] KernelError),
 }
 
 /// How the weight of a convolution is stored.

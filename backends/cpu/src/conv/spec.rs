@@ -157,6 +157,16 @@ impl ConvSpec {
         self.group_in * self.taps()
     }
 
+    /// The same convolution over fewer axes where pixels do not see their neighbours.
+    pub(crate) fn flattened(&self) -> ConvSpec {
+        let pointwise = self.kernel == [1; 3] && self.stride == [1; 3];
+        if !pointwise || self.pad != [0; 3] || self.pad_end != [0; 3] {
+            return *self;
+        }
+        let row = [1, 1, self.pixels_in()];
+        ConvSpec { input: row, output: row, ..*self }
+    }
+
     /// One input channel and one output channel a group: no sum over channels, so nothing for a matrix product.
     pub(crate) fn is_depthwise(&self) -> bool {
         self.group_in == 1 && self.group_out == 1 && self.groups > 1

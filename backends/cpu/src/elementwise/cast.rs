@@ -16,6 +16,7 @@ pub fn cast(from: DType, x: &[u8], to: DType, rounding: Rounding, out: &mut [u8]
         return Ok(());
     }
     match from {
+        DType::Bool if to == DType::F32 => convert(x, out, |v| f32::from(u8::from(*v != 0))),
         DType::Bool => {
             let truth = |v: &u8| u8::from(*v != 0);
             from_source(|v| f64::from(truth(v)), |v| i64::from(truth(v)), false, x, (to, rounding), out)

@@ -65,10 +65,7 @@ pub(super) unsafe fn unary<S: Simd>(s: S, f: Unary, n: usize, x: *const f32, dst
         Unary::HardSigmoid(a, b) => {
             each!(s, n, dst, [x], s.max(s.zero(), s.min(one, s.mul_add(x, s.splat(a), s.splat(b)))))
         }
-        Unary::HardSwish => each!(s, n, dst, [x], {
-            let gate = s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5));
-            s.mul(x, s.max(s.zero(), s.min(one, gate)))
-        }),
+        Unary::HardSwish => each!(s, n, dst, [x], math::hard_swish(s, x)),
         Unary::Silu => each!(s, n, dst, [x], math::silu(s, x)),
         Unary::GeluErf => each!(s, n, dst, [x], math::gelu_erf(s, x)),
         Unary::GeluTanh => each!(s, n, dst, [x], math::gelu_tanh(s, x)),

@@ -216,6 +216,8 @@ impl<R: Right> Product<'_, R> {
             before,
             before_stride,
             activation: epilogue.activation,
+            gain: epilogue.gain,
+            shift: epilogue.shift,
             after,
             after_stride,
             c,

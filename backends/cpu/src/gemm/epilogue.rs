@@ -26,11 +26,15 @@ pub enum Activation {
     Tanh,
     /// 1 / (1 + exp(-x))
     Sigmoid,
+    /// min(max(x, 0), 6)
+    Relu6,
+    /// x min(max(x / 6 + 0.5, 0), 1)
+    HardSwish,
 }
 
 impl Activation {
     /// Every activation.
-    pub const ALL: [Activation; 8] = [
+    pub const ALL: [Activation; 10] = [
         Activation::None,
         Activation::Relu,
         Activation::GeluErf,
@@ -39,6 +43,8 @@ impl Activation {
         Activation::Silu,
         Activation::Tanh,
         Activation::Sigmoid,
+        Activation::Relu6,
+        Activation::HardSwish,
     ];
 }
 
@@ -69,7 +75,7 @@ pub enum Residual<'a> {
 }
 
 /// Everything done to the sums before they are stored:
-/// `C = activation(alpha * sum + bias [+ residual]) [+ residual]`.
+/// `C = gain * activation(alpha * sum + bias [+ residual]) + shift [+ residual]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a> {
     /// Factor of the sum.
@@ -80,7 +86,11 @@ pub struct Epilogue<'a> {
     pub residual_before: Option<Residual<'a>>,
     /// Applied to the result so far.
     pub activation: Activation,
-    /// Added after the activation.
+    /// Factor of what the activation gives.
+    pub gain: f32,
+    /// Added after that factor.
+    pub shift: f32,
+    /// Added last.
     pub residual_after: Option<Residual<'a>>,
 }
 
@@ -91,6 +101,8 @@ impl Default for Epilogue<'_> {
             bias: Bias::None,
             residual_before: None,
             activation: Activation::None,
+            gain: 1.0,
+            shift: 0.0,
             residual_after: None,
         }
     }
@@ -106,6 +118,7 @@ impl<'a> Epilogue<'a> {
     pub(crate) fn is_bias_only(&self) -> bool {
         self.alpha == 1.0
             && self.activation == Activation::None
+            && (self.gain, self.shift) == (1.0, 0.0)
             && self.residual_before.is_none()
             && self.residual_after.is_none()
     }
@@ -125,6 +138,8 @@ pub(crate) struct Finish {
     pub before: *const f32,
     pub before_stride: usize,
     pub activation: Activation,
+    pub gain: f32,
+    pub shift: f32,
     pub after: *const f32,
     pub after_stride: usize,
     /// The result; row r at `r * c_stride`. May be where `before` or `after` point.
@@ -161,6 +176,8 @@ impl Vectorised for Apply<'_> {
                 Activation::Silu => rows::<S, Silu>(s, tile),
                 Activation::Tanh => rows::<S, Tanh>(s, tile),
                 Activation::Sigmoid => rows::<S, Sigmoid>(s, tile),
+                Activation::Relu6 => rows::<S, Relu6>(s, tile),
+                Activation::HardSwish => rows::<S, HardSwish>(s, tile),
             }
         }
     }
@@ -192,6 +209,8 @@ functions! {
     Silu = |s, x| math::silu(s, x);
     Tanh = |s, x| math::tanh(s, x);
     Sigmoid = |s, x| math::sigmoid(s, x);
+    Relu6 = |s, x| math::limit(s, x, 0.0, 6.0);
+    HardSwish = |s, x| math::hard_swish(s, x);
 }
 
 #[inline(always)]
@@ -242,7 +261,8 @@ unsafe fn one<S: Simd, F: Function, const PART: bool>(
         if !tile.before.is_null() {
             x = s.add(x, load::<S, PART>(s, tile.before.add(r * tile.before_stride + j), left));
         }
-        let mut y = F::of(s, x);
+        // What is neither scaled nor shifted stays as it is: 1 y + 0 is y but for the sign of 0.
+        let mut y = s.mul_add(s.splat(tile.gain), F::of(s, x), s.splat(tile.shift));
         if !tile.after.is_null() {
             y = s.add(y, load::<S, PART>(s, tile.after.add(r * tile.after_stride + j), left));
         }

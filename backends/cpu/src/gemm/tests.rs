@@ -37,6 +37,8 @@ fn activation(kind: Activation, x: f64) -> f64 {
         Activation::Silu => x * sigmoid(x),
         Activation::Tanh => x.tanh(),
         Activation::Sigmoid => sigmoid(x),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
     }
 }
 
@@ -94,10 +96,14 @@ fn check(
                 Bias::Rows(bias) => f64::from(bias[r]),
             };
             let x = f64::from(epilogue.alpha) * sum + bias + residual(epilogue.residual_before);
-            let want = activation(epilogue.activation, x) + residual(epilogue.residual_after);
+            let y = f64::from(epilogue.gain) * activation(epilogue.activation, x) + f64::from(epilogue.shift);
+            let want = y + residual(epilogue.residual_after);
             // Rounding of the running sum grows like sqrt(k); the activations have slopes up to 1.7.
-            let tolerance =
-                4e-7 * ((k as f64).sqrt() + 4.0) * (size / (k.max(1) as f64).sqrt()).max(1.0) * 1.7;
+            let tolerance = 4e-7
+                * ((k as f64).sqrt() + 4.0)
+                * (size / (k.max(1) as f64).sqrt()).max(1.0)
+                * 1.7
+                * f64::from(epilogue.gain.abs());
             let found = f64::from(got[r * stride + c]);
             assert!(
                 (found - want).abs() <= tolerance,
@@ -142,7 +148,9 @@ fn problem(random: &mut Random, m: usize, n: usize, k: usize) {
             _ => Bias::Rows(&bias_m),
         },
         residual_before: pick(random.below(5)),
-        activation: Activation::ALL[random.below(16) % 8 * usize::from(random.below(2) == 0)],
+        activation: Activation::ALL[random.below(10) * usize::from(random.below(2) == 0)],
+        gain: if random.below(3) == 0 { -1.5 } else { 1.0 },
+        shift: if random.below(3) == 0 { 0.375 } else { 0.0 },
         residual_after: pick(random.below(5)),
     };
     let stride = n + random.below(4);

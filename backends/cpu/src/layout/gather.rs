@@ -4,7 +4,12 @@ use crate::error::{KernelError, count, exact, parameters};
 use crate::threads::{SharedMut, parallel_for, parallel_ranges};
 
 /// The element that an index means on an axis of `extent`; negative ones count from the end.
-fn resolve(kernel: &'static str, position: usize, index: i64, extent: usize) -> Result<usize, KernelError> {
+pub(super) fn resolve(
+    kernel: &'static str,
+    position: usize,
+    index: i64,
+    extent: usize,
+) -> Result<usize, KernelError> {
     let n = i64::try_from(extent).unwrap_or(i64::MAX);
     let i = if index < 0 { index.saturating_add(n) } else { index };
     usize::try_from(i).ok().filter(|&i| i < extent).ok_or(KernelError::Index {

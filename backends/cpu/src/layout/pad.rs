@@ -43,7 +43,11 @@ pub fn pad(
     exact(NAME, "output", out.len(), count(NAME, &to)?.saturating_mul(size))?;
     if let PadMode::Constant(value) = mode {
         exact(NAME, "value", value.len(), size)?;
-        out.chunks_exact_mut(size).for_each(|o| o.copy_from_slice(value));
+        if value.iter().all(|b| Some(b) == value.first()) {
+            out.fill(value.first().copied().unwrap_or(0));
+        } else {
+            out.chunks_exact_mut(size).for_each(|o| o.copy_from_slice(value));
+        }
         let places = strides(&to);
         let offset = before.iter().zip(&places).map(|(b, s)| b * s).sum();
         let place = Placement { offset, strides: places.into_iter().map(|s| s as isize).collect() };

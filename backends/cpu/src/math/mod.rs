@@ -31,6 +31,19 @@ pub fn relu<S: Simd>(s: S, x: S::V) -> S::V {
     s.max(s.zero(), x)
 }
 
+/// x within limits; NaN stays NaN.
+#[inline(always)]
+pub fn limit<S: Simd>(s: S, x: S::V, low: f32, high: f32) -> S::V {
+    s.max(s.splat(low), s.min(s.splat(high), x))
+}
+
+/// x min(max(x / 6 + 0.5, 0), 1).
+#[inline(always)]
+pub fn hard_swish<S: Simd>(s: S, x: S::V) -> S::V {
+    let gate = s.mul_add(x, s.splat(1.0 / 6.0), s.splat(0.5));
+    s.mul(x, limit(s, gate, 0.0, 1.0))
+}
+
 macro_rules! entry_points {
     ($($name:ident => $avx512:ident, $avx2:ident, $portable:ident;)*) => {$(
         #[doc = concat!("[`", stringify!($name), "`] of 16 elements.")]

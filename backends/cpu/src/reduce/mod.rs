@@ -4,10 +4,12 @@
 mod lanes;
 mod pool;
 mod sums;
+mod topk;
 
 pub use lanes::{Extreme, arg_extreme, cumulative_sum};
 pub use pool::{Pool, PoolAxis, PoolKind, pool};
 pub use sums::{Reduction, reduce, reduce_wide};
+pub use topk::top_k;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Pooling of [channels, spatial..] data under windows, in f32. Global pooling is a reduction.
 
 use crate::error::{KernelError, count, exact};
+use crate::scratch::with_scratch;
 use crate::threads::{SharedMut, parallel_for};
 
 /// What is taken of a window.
@@ -61,7 +62,10 @@ pub struct Pool {
     pub axes: Vec<PoolAxis>,
 }
 
-/// Pools x [channels, extents..] into y [channels, windows..].
+/// What windows along an axis see: positions of their taps on the data, and how many lie on data or padding.
+type Windows = Vec<(Vec<usize>, usize)>;
+
+/// Pools x [channels, extents..] into y [channels, windows..]: rows of x into one row, then windows along it.
 pub fn pool(p: &Pool, x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
     const NAME: &str = "pool";
     let extents: Vec<usize> = p.axes.iter().map(|a| a.extent).collect();
@@ -72,64 +76,75 @@ pub fn pool(p: &Pool, x: &[f32], y: &mut [f32]) -> Result<(), KernelError> {
     if y.is_empty() {
         return Ok(());
     }
-    let taps: Vec<Vec<(Vec<usize>, usize)>> =
-        p.axes.iter().map(|a| (0..a.windows).map(|w| a.taps(w)).collect()).collect();
-    let strides = crate::layout::strides(&extents);
+    let windows: Vec<Windows> = p.axes.iter().map(|a| (0..a.windows).map(|w| a.taps(w)).collect()).collect();
+    let Some((columns, outer)) = windows.split_last() else {
+        y.copy_from_slice(x);
+        return Ok(());
+    };
+    let lines = lines(outer, &extents);
+    let width = extents.last().copied().unwrap_or(1);
     let y = SharedMut::new(y);
-    let volume: usize = p.axes.iter().map(|a| a.kernel).product();
-    parallel_for(p.channels, (to * volume) as u64, |channel| {
+    let rows: usize = p.axes.iter().rev().skip(1).map(|a| a.kernel).product();
+    let taps = p.axes.last().map_or(1, |a| a.kernel);
+    let cost = lines.len() * (rows * width / 8 + taps * columns.len());
+    parallel_for(p.channels, cost as u64, |channel| {
         let x = &x[channel * from..(channel + 1) * from];
         // SAFETY: channels are disjoint parts of the output.
         let y = unsafe { y.slice(channel * to..(channel + 1) * to) };
-        let mut window = vec![0; p.axes.len()];
-        for (k, y) in y.iter_mut().enumerate() {
-            let (mut rest, mut padded) = (k, 1);
-            for (axis, &n) in windows.iter().enumerate().rev() {
-                window[axis] = rest % n;
-                rest /= n;
+        with_scratch(width, |row| match p.kind {
+            PoolKind::Max => {
+                for (line, y) in lines.iter().zip(y.chunks_exact_mut(columns.len())) {
+                    gather(x, &line.0, row, f32::NEG_INFINITY, larger);
+                    for (y, (taps, _)) in y.iter_mut().zip(columns) {
+                        *y = taps.iter().fold(f32::NEG_INFINITY, |best, &at| larger(best, row[at]));
+                    }
+                }
             }
-            let mut inside = 1;
-            for (t, &w) in taps.iter().zip(&window) {
-                padded *= t[w].1;
-                inside *= t[w].0.len();
+            PoolKind::Average { padded } => {
+                for (line, y) in lines.iter().zip(y.chunks_exact_mut(columns.len())) {
+                    gather(x, &line.0, row, 0.0, |a, b| a + b);
+                    for (y, (taps, reach)) in y.iter_mut().zip(columns) {
+                        let count = if padded { line.1 * reach } else { line.0.len() * taps.len() };
+                        *y = taps.iter().map(|&at| row[at]).sum::<f32>() / count as f32;
+                    }
+                }
             }
-            let mut acc = Accumulator { max: f32::NEG_INFINITY, sum: 0.0 };
-            visit(&taps, &window, &strides, x, 0, &mut acc);
-            *y = match p.kind {
-                PoolKind::Max => acc.max,
-                PoolKind::Average { padded: all } => acc.sum / if all { padded } else { inside } as f32,
-            };
-        }
+        });
     });
     Ok(())
 }
 
-struct Accumulator {
-    max: f32,
-    sum: f32,
+/// For every row of windows: where the rows of x that they see begin, and how many taps lie on data or padding.
+fn lines(outer: &[Windows], extents: &[usize]) -> Windows {
+    let mut lines: Windows = vec![(vec![0], 1)];
+    for (windows, &extent) in outer.iter().zip(extents) {
+        let deeper = |(starts, reach): &(Vec<usize>, usize)| {
+            let next = |(taps, n): &(Vec<usize>, usize)| {
+                let at = starts.iter().flat_map(|s| taps.iter().map(move |t| s * extent + t));
+                (at.collect::<Vec<_>>(), reach * n)
+            };
+            windows.iter().map(next).collect::<Vec<_>>()
+        };
+        lines = lines.iter().flat_map(deeper).collect();
+    }
+    let width = extents.last().copied().unwrap_or(1);
+    lines.iter_mut().for_each(|(starts, _)| starts.iter_mut().for_each(|s| *s *= width));
+    lines
 }
 
-/// Adds every tap on the data: the first axis here, the others in turn.
-fn visit(
-    taps: &[Vec<(Vec<usize>, usize)>],
-    window: &[usize],
-    strides: &[usize],
-    x: &[f32],
-    base: usize,
-    acc: &mut Accumulator,
-) {
-    match (taps, window, strides) {
-        ([t, taps @ ..], [w, window @ ..], [s, strides @ ..]) => {
-            for &at in &t[*w].0 {
-                visit(taps, window, strides, x, base + at * s, acc);
-            }
-        }
-        _ => {
-            let v = x[base];
-            acc.sum += v;
-            if !acc.max.is_nan() && (v > acc.max || v.is_nan()) {
-                acc.max = v;
-            }
+/// The larger; NaN if either is.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
+}
+
+/// Combines the rows that begin at `starts` element by element.
+#[inline(always)]
+fn gather(x: &[f32], starts: &[usize], row: &mut [f32], first: f32, combine: impl Fn(f32, f32) -> f32) {
+    row.fill(first);
+    for &start in starts {
+        for (to, &v) in row.iter_mut().zip(&x[start..]) {
+            *to = combine(*to, v);
         }
     }
 }

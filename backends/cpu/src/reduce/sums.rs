@@ -9,6 +9,8 @@ use crate::threads::{SharedMut, parallel_for};
 use frit_ir::Element;
 
 const NAME: &str = "reduce";
+/// Runs below this length are no vectors.
+const SHORT: usize = 8;
 
 /// How elements are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,15 @@ impl Reduction {
             Reduction::Prod => s.mul(acc, x),
             Reduction::L1 => s.add(acc, s.abs(x)),
             Reduction::L2 | Reduction::SumSquare => s.mul_add(x, x, acc),
+        }
+    }
+
+    /// Combines a running result with one new element.
+    fn take(self, acc: f32, x: f32) -> f32 {
+        match self {
+            Reduction::L1 => acc + x.abs(),
+            Reduction::L2 | Reduction::SumSquare => acc + x * x,
+            _ => self.join(acc, x),
         }
     }
 
@@ -151,7 +162,12 @@ pub fn reduce(
                     let mut total = f.start();
                     for step in 0..steps {
                         let at = base + offset(&reduced, step);
-                        total = f.join(total, dispatch(isa, Run { f, x: &x[at..at + g.extent] }));
+                        let x = &x[at..at + g.extent];
+                        total = if g.extent < SHORT {
+                            x.iter().fold(total, |total, &x| f.take(total, x))
+                        } else {
+                            f.join(total, dispatch(isa, Run { f, x }))
+                        };
                     }
                     // SAFETY: results are disjoint.
                     unsafe { *to.ptr().add(result) = f.finish(total, n) };

@@ -13,6 +13,7 @@ fn sums_over_any_axes() {
         (vec![129, 37], vec![true, false]),
         (vec![70, 2500], vec![true, false]),
         (vec![5, 17, 9, 31], vec![false, true, false, true]),
+        (vec![70, 6, 3], vec![false, false, true]),
         (vec![5, 17, 9, 31], vec![true, false, true, false]),
         (vec![3, 1, 40], vec![false, true, false]),
         (vec![2, 3], vec![false, false]),

@@ -1,5 +1,5 @@
 //! Conv and its fused form in f32: weights are packed when compiling, or into the workspace when they are no
-//! constants. Transposed convolutions are declined.
+//! constants. Transposed convolutions are in `places.rs`.
 
 use super::Cx;
 use super::products::activation;
@@ -19,14 +19,23 @@ impl From<ConvError> for Fail {
 }
 
 pub(super) fn conv(cx: &Cx<'_>, op: &op::Conv) -> Selected {
-    select(cx, op, Activation::None, "Conv")
+    select(cx, op, Tail { activation: Activation::None, gain: 1.0, shift: 0.0 }, "Conv")
 }
 
 pub(super) fn fused_conv(cx: &Cx<'_>, op: &op::FusedConv) -> Selected {
-    select(cx, &op.conv(), activation(op.activation), "FusedConv")
+    let (gain, shift) = (op.gain as f32, op.shift as f32);
+    select(cx, &op.conv(), Tail { activation: activation(op.activation), gain, shift }, "FusedConv")
 }
 
-fn select(cx: &Cx<'_>, op: &op::Conv, activation: Activation, name: &'static str) -> Selected {
+/// What a convolution ends in.
+#[derive(Clone, Copy)]
+struct Tail {
+    activation: Activation,
+    gain: f32,
+    shift: f32,
+}
+
+fn select(cx: &Cx<'_>, op: &op::Conv, tail: Tail, name: &'static str) -> Selected {
     let (x, w) = (cx.f32_input(0)?, cx.f32_input(1)?);
     let rank = x.rank().checked_sub(2).filter(|n| (1..=3).contains(n))?;
     let pads = counts(&op.pads)?;
@@ -49,7 +58,7 @@ fn select(cx: &Cx<'_>, op: &op::Conv, activation: Activation, name: &'static str
         level: cx.level,
         name,
         geometry,
-        activation,
+        tail,
         form,
         in_place: if residual { vec![3] } else { Vec::new() },
     }))
@@ -100,7 +109,7 @@ struct ConvKernel {
     level: Level,
     name: &'static str,
     geometry: Geometry,
-    activation: Activation,
+    tail: Tail,
     /// The stored form of a constant weight.
     form: Option<WeightForm>,
     in_place: Vec<usize>,
@@ -139,7 +148,9 @@ impl ConvKernel {
         let epilogue = Epilogue {
             bias: bias.map_or(Bias::None, Bias::Rows),
             residual_before,
-            activation: self.activation,
+            activation: self.tail.activation,
+            gain: self.tail.gain,
+            shift: self.tail.shift,
             ..Epilogue::default()
         };
         Ok(convolve(self.isa, &spec, x.slice()?, &weight, out.slice_mut()?, &epilogue)?)

@@ -286,6 +286,10 @@ pub(super) fn swish(cx: &Cx<'_>, op: &op::Swish) -> Selected {
     chain(cx, "Swish", Chain::new(1, vec![op.alpha as f32], steps).ok()?, &[0])
 }
 
+pub(super) fn hard_swish(cx: &Cx<'_>) -> Selected {
+    one(cx, "HardSwish", Unary::HardSwish)
+}
+
 pub(super) fn rotary(cx: &Cx<'_>, op: &op::RotaryEmbedding) -> Selected {
     for i in 0..3 {
         cx.f32_input(i)?;

@@ -7,6 +7,7 @@ mod elementwise;
 mod generate;
 mod movement;
 mod norms;
+mod places;
 mod products;
 mod recurrent;
 mod reductions;
@@ -41,10 +42,13 @@ impl Backend for CpuBackend {
             Op::HardSigmoid(op) => elementwise::hard_sigmoid(&cx, op),
             Op::Gelu(op) => elementwise::gelu(&cx, op),
             Op::Swish(op) => elementwise::swish(&cx, op),
+            Op::HardSwish(_) => elementwise::hard_swish(&cx),
             Op::MatMul(_) => products::matmul(&cx),
             Op::FusedMatMul(op) => products::fused_matmul(&cx, op),
             Op::Conv(op) => convolution::conv(&cx, op),
             Op::FusedConv(op) => convolution::fused_conv(&cx, op),
+            Op::ConvTranspose(op) => places::conv_transpose(&cx, op),
+            Op::Resize(op) => places::resize(&cx, op),
             Op::MaxPool(op) => reductions::max_pool(&cx, op),
             Op::AveragePool(op) => reductions::average_pool(&cx, op),
             Op::GlobalAveragePool(_) => reductions::global_average_pool(&cx),
@@ -66,6 +70,10 @@ impl Backend for CpuBackend {
             Op::Transpose(op) => movement::transpose(&cx, op),
             Op::Gather(op) => movement::gather(&cx, op),
             Op::GatherElements(op) => movement::gather_elements(&cx, op),
+            Op::GatherND(op) => places::gather_nd(&cx, op),
+            Op::ScatterElements(op) => places::scatter_elements(&cx, op),
+            Op::ScatterND(op) => places::scatter_nd(&cx, op),
+            Op::TopK(op) => places::top_k(&cx, op),
             Op::Slice(op) => movement::slice(&cx, op),
             Op::Concat(op) => movement::concat(&cx, op),
             Op::Split(op) => movement::split(&cx, op),

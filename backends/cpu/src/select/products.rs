@@ -21,6 +21,8 @@ pub(super) fn activation(a: op::Activation) -> Activation {
         op::Activation::Silu => Activation::Silu,
         op::Activation::Tanh => Activation::Tanh,
         op::Activation::Sigmoid => Activation::Sigmoid,
+        op::Activation::Relu6 => Activation::Relu6,
+        op::Activation::HardSwish => Activation::HardSwish,
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::cse::{self, CseError};
 use crate::edit::Editor;
 use crate::fold::{Budget, FoldError, Folder};
+use crate::loops;
 use crate::pipeline::{PIPELINE, Pass, Stage};
 use crate::rule::{RuleError, RuleSet};
 use crate::rules::TABLES;
@@ -109,6 +110,13 @@ pub fn optimise(module: &mut Module, options: &Options) -> Result<Report, PassEr
     let mut log = Log::new(options.trace);
     let mut folder = Folder::new(options.budget);
     let tables = rule_sets(&options.without)?;
+    if !options.without.iter().any(|n| n == loops::NAME) && loops::sweep(module, &mut log)? > 0 {
+        verify::verify(module).map_err(|source| PassError::Verify {
+            pass: loops::NAME,
+            graph: String::new(),
+            source,
+        })?;
+    }
     for at in 0..module.graphs.len() {
         for stage in PIPELINE {
             if !options.without.iter().any(|n| n == stage.name) {

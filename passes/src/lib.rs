@@ -8,6 +8,7 @@ pub mod cse;
 pub mod driver;
 pub mod edit;
 pub mod fold;
+pub mod loops;
 pub mod pattern;
 pub mod pipeline;
 mod quick;

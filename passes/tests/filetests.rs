@@ -69,7 +69,7 @@ fn values(module: &Module, dims: &str) -> Vec<(String, Tensor)> {
 /// Compares what two modules compute from the same random input and weights.
 fn same_numbers(a: &Module, b: &Module, dims: &str) -> Result<(), String> {
     let inputs = values(a, dims);
-    let run = |m: &Module| interp::run(&m.graphs[0], &m.weights, &inputs).map_err(|e| e.to_string());
+    let run = |m: &Module| interp::run_module(m, &m.graphs[0].name, &inputs).map_err(|e| e.to_string());
     for ((name, x), (_, y)) in run(a)?.iter().zip(&run(b)?) {
         let (x, y) = (x.to_f64_vec(), y.to_f64_vec());
         let size = x.iter().fold(1.0f64, |m, v| m.max(v.abs()));

@@ -191,6 +191,7 @@ pub const MAP: &[&str] = &[
     "Elu",
     "Gelu",
     "Swish",
+    "HardSwish",
 ];
 
 /// Elementwise ops of two operands that float values may go through.

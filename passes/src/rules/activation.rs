@@ -19,7 +19,8 @@ pub const RULES: &[Rule] = &[
     Rule::new(
         "gelu_tanh",
         "CUBE = <Mul(Mul(?x, ?x), ?x) | Mul(?x, Mul(?x, ?x))>;
-         SUM = <Mul(Add(?x, Mul(CUBE, 0.044715)), 0.7978845608028654)
+         CUBIC = <Mul(CUBE, 0.044715) | Mul(?x, Mul(?x, Mul(?x, 0.044715)))>;
+         SUM = <Mul(Add(?x, CUBIC), 0.7978845608028654)
               | Mul(Mul(?x, 0.7978845608028654), Add(Mul(Mul(?x, 0.044715), ?x), 1))
               | Mul(Mul(?x, 0.7978845608028654), Add(Mul(Mul(?x, ?x), 0.044715), 1))
               | Mul(?x, Add(Mul(Mul(?x, ?x), 0.035677408136300125), 0.7978845608028654))>;
@@ -51,6 +52,15 @@ pub const RULES: &[Rule] = &[
         &["x: f32[batch, 5] in -2..2; high = 0.75"],
     )
     .when(high_positive),
+    Rule::new(
+        "hard_swish",
+        "GATE = Clip{min=0, max=6}(Add(?x, 3));
+         <Mul(?x, HardSigmoid{alpha=0.16666666666666666, beta=0.5}(?x))
+        | Div(Mul(?x, GATE), 6) | Mul(Mul(?x, GATE), 0.16666666666666666)
+        | Mul(?x, Div(GATE, 6)) | Mul(?x, Mul(GATE, 0.16666666666666666))>",
+        "HardSwish(?x)",
+        &["x: f32[batch, 5] in -4..4"],
+    ),
     Rule::new(
         "leaky_relu",
         "Max(?x, Mul(?x, ?a:scalar))",

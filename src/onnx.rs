@@ -28,13 +28,14 @@ pub fn import(
     mut request: ImportRequest,
     examples: &BTreeMap<String, HostValue>,
 ) -> Result<Fitted, Error> {
+    let mut sized = false;
     let failed = |source| Error::Import { path: path.to_path_buf(), source };
     loop {
         let needed = match import::import(model, &request) {
             Ok(mut imported) => {
                 let values = request.frozen.iter().filter_map(|(n, v)| Some((n, v.tensor()?)));
                 imported.module.metadata.extend(values.map(|(n, t)| (format!("{STATIC}{n}"), describe(t))));
-                let general = request.frozen.is_empty() && request.examples.is_empty();
+                let general = request.frozen.is_empty() && request.examples.is_empty() && !sized;
                 return Ok(Fitted { imported, general });
             }
             Err(e) => e,
@@ -48,6 +49,15 @@ pub fn import(
                         request.examples.remove(name);
                     }
                 }
+            }
+            ImportError::NeedsSizes { sizes, .. } => {
+                for size in sizes {
+                    let example = examples.get(&size.input).and_then(HostValue::tensor);
+                    if let Some(&n) = example.and_then(|t| t.shape().get(size.axis)) {
+                        progress |= request.dims.insert(size.symbol.clone(), n).is_none();
+                    }
+                }
+                sized |= progress;
             }
             ImportError::NeedsShapes { inputs } => {
                 for name in inputs {

@@ -8,7 +8,7 @@ use frit_frontends::onnx::schema::{
     TypeValue, ValueInfoProto,
 };
 use frit_frontends::onnx::{HostValue, OnnxModel};
-use frit_ir::{Tensor, interp};
+use frit_ir::{DType, Tensor, interp};
 use prost::Message;
 use std::time::Instant;
 
@@ -401,7 +401,7 @@ fn initializers_are_defaults_of_inputs() {
     let i = plain(&m);
     assert_eq!(run(&i, &[("x", f32s(&[1], &[2.0]))]).unwrap()[0].1.to_f64_vec(), [6.0]);
     let mut request = ImportRequest::default();
-    request.examples.insert("w".into(), (frit_ir::DType::F32, vec![1]));
+    request.examples.insert("w".into(), (DType::F32, vec![1]));
     assert_eq!(load(&m, &request).unwrap().module.graphs[0].inputs.len(), 2);
 }
 
@@ -473,4 +473,96 @@ fn functions_that_double_are_stopped() {
     }
     assert!(refusal(&m).contains("nodes after inlining"), "{}", refusal(&m));
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+fn strings(name: &str, all: &str) -> AttributeProto {
+    let strings = words(all).into_iter().map(|w| w.into_bytes().into()).collect();
+    let r#type = AttributeType::Strings as i32;
+    AttributeProto { name: name.into(), r#type, strings, ..AttributeProto::default() }
+}
+
+fn string(name: &str, s: &str) -> AttributeProto {
+    let (s, r#type) = (s.as_bytes().to_vec().into(), AttributeType::String as i32);
+    AttributeProto { name: name.into(), r#type, s, ..AttributeProto::default() }
+}
+
+#[test]
+fn gradients_are_the_slopes_that_differences_show() {
+    let f64s = |shape: &[usize], seed: u64| {
+        let n: usize = shape.iter().product();
+        let v: Vec<f64> = (0..n).map(|i| 0.4 + ((i as f64 + seed as f64) * 0.7).sin() * 0.3).collect();
+        Tensor::from_f64(DType::F64, shape, &v).unwrap()
+    };
+    let mut gradient = node("Gradient", "x w b", "dx dw db", vec![strings("xs", "x w b"), string("y", "y")]);
+    gradient.domain = "ai.onnx.preview.training".into();
+    let perm = AttributeProto {
+        name: "perm".into(),
+        r#type: AttributeType::Ints as i32,
+        ints: vec![1, 2, 0],
+        ..AttributeProto::default()
+    };
+    let mut m = model(
+        vec![
+            value("x", DataType::Double, &["2", "3", "4"]),
+            value("w", DataType::Double, &["4", "5"]),
+            value("b", DataType::Double, &["3", "1"]),
+        ],
+        vec![ints("axes", &[1]), ints("two", &[2])],
+        vec![
+            node("MatMul", "x w", "p", vec![]),
+            node("Add", "p b", "q", vec![]),
+            node("Tanh", "q", "t", vec![]),
+            node("Transpose", "t", "u", vec![perm]),
+            node("Sqrt", "u", "r", vec![]),
+            node("Div", "r u", "d", vec![]),
+            node("Unsqueeze", "b two", "c", vec![]),
+            node("Sub", "d c", "e", vec![]),
+            node("Pow", "u e", "f", vec![]),
+            node("ReduceMean", "f axes", "g", vec![int("keepdims", 0)]),
+            node("ReduceSum", "g", "y", vec![int("keepdims", 0)]),
+            gradient,
+        ],
+        "y dx dw db",
+    );
+    m.opset_import.push(OperatorSetIdProto { domain: "ai.onnx.preview.training".into(), version: 1 });
+    let i = plain(&m);
+    let inputs = [("x", f64s(&[2, 3, 4], 1)), ("w", f64s(&[4, 5], 2)), ("b", f64s(&[3, 1], 3))];
+    let out = run(&i, &inputs).unwrap();
+    let y_of = |inputs: &[(&str, Tensor)]| run(&i, inputs).unwrap()[0].1.to_f64_vec()[0];
+    let step = 1e-5;
+    for (k, (name, x)) in inputs.iter().enumerate() {
+        let slopes = out[k + 1].1.to_f64_vec();
+        assert_eq!(out[k + 1].1.shape(), x.shape());
+        for (e, slope) in slopes.iter().enumerate() {
+            let moved = |by: f64| {
+                let mut v = x.to_f64_vec();
+                v[e] += by;
+                let mut inputs = inputs.clone();
+                inputs[k].1 = Tensor::from_f64(DType::F64, x.shape(), &v).unwrap();
+                y_of(&inputs)
+            };
+            let want = (moved(step) - moved(-step)) / (2.0 * step);
+            assert!((want - slope).abs() < 1e-7, "{name}[{e}]: {slope}, differences give {want}");
+        }
+    }
+}
+
+#[test]
+fn a_rank_that_depends_on_a_size_asks_for_the_size() {
+    let m = model(
+        vec![value("x", DataType::Float, &["batch", "1", "n"])],
+        vec![],
+        vec![node("Squeeze", "x", "y", vec![])],
+        "y",
+    );
+    let Err(ImportError::NeedsSizes { sizes, .. }) = load(&m, &ImportRequest::default()) else {
+        panic!("expected a question for sizes")
+    };
+    let asked: Vec<_> = sizes.iter().map(|s| (s.symbol.as_str(), s.input.as_str(), s.axis)).collect();
+    assert_eq!(asked, [("batch", "x", 0), ("n", "x", 2)]);
+    let mut request = ImportRequest::default();
+    request.dims.insert("batch".into(), 1);
+    assert!(load(&m, &request).unwrap_err().to_string().contains("`n` (axis 2 of `x`)"));
+    request.dims.insert("n".into(), 5);
+    assert_eq!(type_of(&load(&m, &request).unwrap(), "y"), "f32[5]");
 }

@@ -97,7 +97,7 @@ def operators(folder: Path) -> dict[str, str]:
 
 
 def share(passed: int, all_: int) -> str:
-    return f"{passed} of {all_} ({100 * passed / all_:.1f}%)" if all_ else "none"
+    return f"{passed} of {all_} ({100 * passed / all_:.1f}%)" if all_ else "not run"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -153,6 +153,9 @@ def main() -> int:
         by_operator[release] = operators(cases / "node")
         for group in GROUPS:
             for name, command in runners.items():
+                if group == "light" and name == "frit reference":
+                    results[name, release, group] = {}  # whole networks, which the interpreter takes minutes each for
+                    continue
                 found = suite(command + [str(cases / group)], cases / group)
                 results[name, release, group] = found
                 passed = sum(r["matches"] for r in found.values())

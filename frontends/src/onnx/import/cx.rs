@@ -11,7 +11,7 @@ use super::walk::{Call, Scope};
 use crate::onnx::read::OnnxModel;
 use frit_ir::builder::{BuildError, GraphBuilder};
 use frit_ir::op::{Infer, Reshape, Slice, SymbolOf};
-use frit_ir::{Bindings, DType, Dim, Graph, Op, Tensor, TensorType, ValueDef, ValueId, WeightTable, interp};
+use frit_ir::{Bindings, DType, Dim, Graph, Op, Tensor, TensorType, ValueId, WeightTable, interp};
 use std::collections::HashMap;
 
 /// Constants are folded while their elements, operands and results, are at most this many in all, ...
@@ -26,7 +26,7 @@ pub(super) struct Frame {
     pub graph: Graph,
     contents: HashMap<ValueId, Contents>,
     /// Values of the frame around it, with the inputs that bring them in.
-    captured: Vec<(ValueId, ValueId)>,
+    pub captured: Vec<(ValueId, ValueId)>,
     settled: usize,
     /// No other frame of the model has this number.
     serial: usize,
@@ -503,50 +503,6 @@ impl<'a> Cx<'a> {
             Some(t) => Ok(t),
             None => Err(self.needs_values(n, v, format!("operand {i} must be known when importing"))),
         }
-    }
-
-    /// The error of a value that must be known at import.
-    pub fn needs_values(&self, n: &NodeView<'_>, v: ValueId, why: String) -> ImportError {
-        let inputs = self.inputs_behind(v);
-        if inputs.is_empty() {
-            return n.error(why);
-        }
-        ImportError::NeedsValues { inputs, node: n.label.clone(), op: n.op.to_owned(), why }
-    }
-
-    /// Names of the model's inputs that a value of the present graph depends on; for a value of a body also those
-    /// behind everything the body captures.
-    fn inputs_behind(&self, v: ValueId) -> Vec<String> {
-        let mut wanted = vec![v];
-        for (depth, frame) in self.frames.iter().enumerate().rev() {
-            let mut seen = vec![false; frame.graph.value_count()];
-            let mut outer: Vec<ValueId> = Vec::new();
-            let mut names = Vec::new();
-            while let Some(v) = wanted.pop() {
-                if seen.get_mut(v.index()).is_none_or(|s| std::mem::replace(s, true)) {
-                    continue;
-                }
-                match frame.graph.def(v) {
-                    Some(ValueDef::Node(id, _)) => {
-                        let node = frame.graph.node(id);
-                        wanted.extend(node.into_iter().flat_map(|n| n.inputs.iter().flatten().copied()));
-                    }
-                    Some(ValueDef::Input(i)) => {
-                        names.extend(frame.graph.inputs.get(i).map(|input| input.name.clone()));
-                        outer.extend(frame.captured.iter().filter(|(_, inner)| *inner == v).map(|(o, _)| *o));
-                    }
-                    _ => {}
-                }
-            }
-            if depth == 0 {
-                let order = |name: &String| frame.graph.inputs.iter().position(|i| i.name == *name);
-                names.sort_by_key(order);
-                names.dedup();
-                return names;
-            }
-            wanted = outer;
-        }
-        Vec::new()
     }
 
     // ---- bodies of control flow ----------------------------------------------------------------------------

@@ -31,6 +31,23 @@ impl fmt::Display for UnsupportedOp {
     }
 }
 
+/// An extent of an input that has a symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The symbol, which `ImportRequest::dims` knows it by.
+    pub symbol: String,
+    /// The input.
+    pub input: String,
+    /// The axis of the input.
+    pub axis: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` (axis {} of `{}`)", self.symbol, self.axis, self.input)
+    }
+}
+
 /// Why a model cannot be imported.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ImportError {
@@ -90,6 +107,19 @@ pub enum ImportError {
     NeedsValues {
         /// The inputs, in the graph's order.
         inputs: Vec<String>,
+        /// The node's label.
+        node: String,
+        /// Its operator.
+        op: String,
+        /// What must be known.
+        why: String,
+    },
+    /// The structure of the graph depends on extents of inputs: import again with these dims fixed.
+    #[error("node `{node}` ({op}): {why}; it depends on the size{} {}", if sizes.len() == 1 { "" } else { "s" },
+            sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    NeedsSizes {
+        /// The extents.
+        sizes: Vec<Size>,
         /// The node's label.
         node: String,
         /// Its operator.

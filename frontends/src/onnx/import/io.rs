@@ -161,13 +161,17 @@ impl<'a> Cx<'a> {
         };
         let mut dims = Vec::with_capacity(shape.dim.len());
         for (axis, d) in shape.dim.iter().enumerate() {
-            dims.push(match &d.value {
-                Some(DimValue::DimValue(n)) if *n >= 0 => Dim::constant(*n),
-                Some(DimValue::DimParam(p)) if !p.is_empty() => match request.dims.get(p) {
-                    Some(n) => Dim::from(*n),
-                    None => Dim::symbol(&self.symbols.of_parameter(p)),
-                },
-                _ => Dim::symbol(&self.symbols.fresh_input(&format!("{name}_{axis}"))),
+            let (symbol, parameter) = match &d.value {
+                Some(DimValue::DimValue(n)) if *n >= 0 => {
+                    dims.push(Dim::constant(*n));
+                    continue;
+                }
+                Some(DimValue::DimParam(p)) if !p.is_empty() => (self.symbols.of_parameter(p), p.as_str()),
+                _ => (self.symbols.fresh_input(&format!("{name}_{axis}")), ""),
+            };
+            dims.push(match request.dims.get(parameter).or_else(|| request.dims.get(&symbol)) {
+                Some(n) => Dim::from(*n),
+                None => Dim::symbol(&symbol),
             });
         }
         Ok(Some(TensorType { dtype, shape: dims }))

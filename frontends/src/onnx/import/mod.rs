@@ -10,6 +10,7 @@ mod contents;
 mod cx;
 mod error;
 mod io;
+mod needs;
 mod node;
 mod num;
 mod ops;
@@ -22,7 +23,7 @@ mod val;
 mod walk;
 
 pub use cx::{Body, Cx};
-pub use error::{ImportError, Result, UnsupportedOp};
+pub use error::{ImportError, Result, Size, UnsupportedOp};
 pub use io::{Form, flatten};
 pub use node::NodeView;
 pub use registry::{Lower, Row, supported};
@@ -44,7 +45,7 @@ pub struct ImportRequest {
     pub frozen: BTreeMap<String, HostValue>,
     /// Element type and shape of inputs that are declared without a shape, and of constants that are to be inputs.
     pub examples: BTreeMap<String, (DType, Vec<usize>)>,
-    /// Dimensions (dim_param) with fixed values.
+    /// Dimensions with fixed values, by their dim_param or by the symbol that the importer gave them.
     pub dims: BTreeMap<String, usize>,
     /// Outputs wanted; none: all.
     pub select: Option<Vec<String>>,

@@ -28,6 +28,7 @@ mod convert;
 mod decode;
 mod einsum;
 mod elementwise;
+mod gradient;
 mod image;
 mod indexing;
 mod integer;
@@ -70,6 +71,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     decode::ROWS,
     einsum::ROWS,
     elementwise::ROWS,
+    gradient::ROWS,
     image::ROWS,
     indexing::ROWS,
     labels::ROWS,

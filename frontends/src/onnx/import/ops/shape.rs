@@ -116,7 +116,14 @@ fn squeeze<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let shape = cx.shape(x)?;
     let gone: Vec<usize> = match axes(cx, n)? {
         Some(axes) => cx.axes(&axes, shape.len())?,
-        None => shape.iter().enumerate().filter(|(_, d)| d.is(1)).map(|(i, _)| i).collect(),
+        None => {
+            let open: Vec<Dim> =
+                shape.iter().filter(|d| d.as_const().is_none() && !cx.at_least(d, 2)).cloned().collect();
+            if !open.is_empty() {
+                return Err(cx.needs_sizes(n, &open, format!("which axes of {shape:?} have extent 1")));
+            }
+            shape.iter().enumerate().filter(|(_, d)| d.is(1)).map(|(i, _)| i).collect()
+        }
     };
     for &a in &gone {
         if let Some(d) = shape.get(a).filter(|d| d.as_const().is_some_and(|c| c != 1)) {

@@ -112,8 +112,20 @@ fn branch<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
         return cx.run_graph(if holds { then_graph } else { else_graph }, vec![]);
     }
     let undecided = |cx: &Cx<'a>, why: &str| cx.needs_values(n, condition, format!("the condition: {why}"));
+    // A branch that cannot be may be one that is never taken: what the condition depends on decides it.
     let build = |cx: &mut Cx<'a>, graph: &'a GraphProto, name: &str| {
-        cx.attempt(|cx| cx.built(&format!("{}.{name}", n.label), |cx| cx.run_graph(graph, vec![])))
+        let built =
+            cx.attempt(|cx| cx.built(&format!("{}.{name}", n.label), |cx| cx.run_graph(graph, vec![])));
+        built.map_err(|e| match e {
+            ImportError::Node { .. }
+            | ImportError::Build { .. }
+            | ImportError::NeedsValues { .. }
+            | ImportError::NeedsSizes { .. } => match undecided(cx, &e.to_string()) {
+                ImportError::Node { .. } => e,
+                question => question,
+            },
+            other => other,
+        })
     };
     let yes = build(cx, then_graph, "then")?;
     let no = build(cx, else_graph, "else")?;

@@ -172,7 +172,12 @@ impl OpDef for Reduce {
             let v = x.to_i64_vec();
             let f = |g: &Vec<usize>| {
                 let xs: Vec<i64> = g.iter().filter_map(|&i| v.get(i).copied()).collect();
-                reduce_ints(self.function, &xs).ok_or_else(|| {
+                let of_none = match self.function {
+                    ReduceFn::Max if dtype == DType::Bool => Some(0),
+                    ReduceFn::Min if dtype == DType::Bool => Some(1),
+                    _ => None,
+                };
+                reduce_ints(self.function, &xs).or(of_none).ok_or_else(|| {
                     cx.bad_data(format!("no elements along {:?} of {:?}", self.axes, x.shape()))
                 })
             };

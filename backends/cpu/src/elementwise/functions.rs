@@ -99,7 +99,7 @@ pub(super) unsafe fn binary<S: Simd>(s: S, f: Binary, n: usize, x: *const f32, y
         // min and max give y when either is NaN; what is left is an x that is NaN.
         Binary::Min => each!(s, n, dst, [x, y], s.select(s.eq(x, x), s.min(x, y), x)),
         Binary::Max => each!(s, n, dst, [x, y], s.select(s.eq(x, x), s.max(x, y), x)),
-        Binary::Mod => each!(s, n, dst, [x, y], s.sub(x, s.mul(y, s.floor(s.div(x, y))))),
+        Binary::Mod => one_by_one!(n, dst, [x, y], super::wide::floor_mod(f64::from(x), f64::from(y)) as f32),
         Binary::And => {
             each!(s, n, dst, [x, y], s.select(s.eq(x, zero), zero, s.select(s.eq(y, zero), zero, one)))
         }

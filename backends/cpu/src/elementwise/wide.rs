@@ -310,7 +310,7 @@ pub fn float_binary(f: Binary, x: f64, y: f64) -> f64 {
                 x.max(y)
             }
         }
-        Binary::Mod => x - y * (x / y).floor(),
+        Binary::Mod => floor_mod(x, y),
         Binary::And => truth(x != 0.0 && y != 0.0),
         Binary::Or => truth(x != 0.0 || y != 0.0),
         Binary::Xor => truth((x != 0.0) != (y != 0.0)),
@@ -320,6 +320,12 @@ pub fn float_binary(f: Binary, x: f64, y: f64) -> f64 {
         Binary::Greater => truth(x > y),
         Binary::GreaterOrEqual => truth(x >= y),
     }
+}
+
+/// The remainder with the divisor's sign, exact whatever the quotient.
+pub(super) fn floor_mod(x: f64, y: f64) -> f64 {
+    let r = x % y;
+    if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
 }
 
 /// The choice of function outside the loop, so that the simple ones vectorise.

@@ -78,7 +78,6 @@ fn no_everyday_op_is_declined_in_f32() {
         "LpPool",
         "MaxPoolIndices",
         "MaxRoiPool",
-        "Recurrent",
         "ReduceLogSum",
         "ReduceLogSumExp",
         "Resize",

@@ -45,23 +45,39 @@ fn attention<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
         a.masks.push(pad_mask(cx, mask, &keys)?);
     }
     let causal = n.flag("is_causal", false)?;
-    match n.opt(6)? {
-        // Valid keys a sample: they limit what is seen, and say where the queries stand.
-        Some(valid) => {
-            let valid = cx.unsqueeze(valid, &[1, 2, 3])?;
-            let position = cx.iota(&keys, DType::I64)?;
-            a.masks.push(cx.binary(BinaryFn::Less, position, valid)?);
-            if causal {
+    let (left, right) = (n.int_or("left_window_size", -1)?, n.int_or("right_window_size", -1)?);
+    let windowed = left >= 0 || right >= 0;
+    let valid = n.opt(6)?;
+    if valid.is_some() || windowed {
+        let key = cx.iota(&keys, DType::I64)?;
+        // Where each query stands among the keys.
+        let row = cx.iota(&queries, DType::I64)?;
+        let row = cx.unsqueeze(row, &[1])?;
+        let offset = match valid {
+            // Valid keys a sample: they limit what is seen, and say where the queries stand.
+            Some(valid) => {
+                let valid = cx.unsqueeze(valid, &[1, 2, 3])?;
+                a.masks.push(cx.binary(BinaryFn::Less, key, valid)?);
                 let before = cx.dims_value(std::slice::from_ref(&queries))?;
-                let offset = cx.minus(valid, before)?;
-                let row = cx.iota(&queries, DType::I64)?;
-                let row = cx.unsqueeze(row, &[1])?;
-                let reach = cx.plus(row, offset)?;
-                a.masks.push(cx.binary(BinaryFn::LessOrEqual, position, reach)?);
+                cx.minus(valid, before)?
             }
+            None => cx.dims_value(std::slice::from_ref(&past))?,
+        };
+        let at = cx.plus(row, offset)?;
+        if causal && valid.is_some() {
+            a.masks.push(cx.binary(BinaryFn::LessOrEqual, key, at)?);
         }
-        None if causal => a.causal = Some(past),
-        None => {}
+        if left >= 0 {
+            let first = cx.with_number(BinaryFn::Sub, at, left as f64)?;
+            a.masks.push(cx.binary(BinaryFn::GreaterOrEqual, key, first)?);
+        }
+        if right >= 0 {
+            let last = cx.with_number(BinaryFn::Add, at, right as f64)?;
+            a.masks.push(cx.binary(BinaryFn::LessOrEqual, key, last)?);
+        }
+    }
+    if causal && valid.is_none() {
+        a.causal = Some(past);
     }
     let mode = n.int_or("qk_matmul_output_mode", 0)?;
     if n.wants(3) {

@@ -1,5 +1,6 @@
 //! Importing ONNX models built in code: what becomes of their shapes, names, functions and faults. Operators'
 //! meaning is checked by ONNX's own node tests, which `frit verify` runs.
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
 use frit_frontends::onnx::import::{Form, ImportError, ImportRequest, Imported, flatten, import};
 use frit_frontends::onnx::schema::{

@@ -8,7 +8,7 @@ use frit_ir::builder::BuildError;
 use frit_ir::graph::CycleError;
 use frit_ir::module::SMALL;
 use frit_ir::op::Op;
-use frit_ir::types::{TensorType, resolve_axis};
+use frit_ir::types::TensorType;
 use frit_ir::{Bindings, Node, NodeId, Tensor, WeightId, WeightTable, interp};
 use std::collections::HashMap;
 
@@ -19,13 +19,13 @@ pub struct Budget {
     pub growth: usize,
     /// Bytes that all results of one call to [`crate::optimise`] may have beyond their operands.
     pub total_growth: usize,
-    /// Multiplications of one product or convolution.
+    /// What all evaluations of one call to [`crate::optimise`] may take, as [`Op::work`] counts it.
     pub work: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget { growth: 32 << 20, total_growth: 512 << 20, work: 1 << 28 }
+        Budget { growth: 32 << 20, total_growth: 512 << 20, work: 1 << 30 }
     }
 }
 
@@ -34,6 +34,7 @@ impl Default for Budget {
 pub struct Folder {
     budget: Budget,
     spent: usize,
+    worked: usize,
     known: HashMap<(String, Vec<Option<WeightId>>, usize), WeightId>,
 }
 
@@ -128,9 +129,12 @@ impl Folder {
         if growth > self.budget.growth || self.spent.saturating_add(growth) > self.budget.total_growth {
             return refuse(log, format!("{produced:?} bytes out of {consumed} exceed the budget"));
         }
-        if work(&node.op, &operands, &shapes).is_none_or(|w| w > self.budget.work) {
+        let given: Vec<Option<&[usize]>> = operands.iter().map(|t| t.map(Tensor::shape)).collect();
+        let work = node.op.work(&given, &shapes).unwrap_or(usize::MAX);
+        if self.worked.saturating_add(work) > self.budget.work {
             return refuse(log, "it takes too many multiplications".to_owned());
         }
+        self.worked = self.worked.saturating_add(work);
         let evaluated = match quick::evaluate(&node.op, &operands, &shapes) {
             Some(result) => Ok(vec![result]),
             None => interp::evaluate(&node.op, &operands, &types, &Bindings::new(), &node.label),
@@ -158,21 +162,4 @@ fn name_result(weights: &mut WeightTable, node: &Node, data: Tensor) -> WeightId
     let op = node.op.name().to_lowercase();
     let name = if node.label.is_empty() { op } else { format!("{}.{op}", node.label) };
     weights.add(&name, data)
-}
-
-/// Multiplications of a product or convolution; of anything else, its elements. None when they overflow.
-fn work(op: &Op, operands: &[Option<&Tensor>], results: &[Vec<usize>]) -> Option<usize> {
-    let elements = |s: &[usize]| s.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let out = results.iter().try_fold(0usize, |n, s| n.checked_add(elements(s)?))?;
-    let operand = |i: usize| operands.get(i).copied().flatten().map(Tensor::shape);
-    let depth = match op {
-        Op::MatMul(_) | Op::FusedMatMul(_) => {
-            let a = operand(0)?;
-            resolve_axis(-1, a.len()).and_then(|i| a.get(i)).copied().unwrap_or(1)
-        }
-        Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) => elements(operand(1)?.get(1..)?)?,
-        Op::Attention(_) => elements(operand(1)?)?,
-        _ => 1,
-    };
-    out.checked_mul(depth)
 }

@@ -41,6 +41,7 @@ mod softmax;
 mod topk;
 mod unique;
 mod window;
+mod work;
 
 pub use activation::Activation;
 pub use arg::{ArgMax, ArgMin, CumProd, CumSum};

@@ -18,6 +18,8 @@ use std::collections::HashMap;
 const FOLD_TOTAL: usize = 8 << 20;
 /// ... and at most this many at once. Larger ones are left to the passes.
 const FOLD_ONCE: usize = 1 << 20;
+/// All folding may take so much work, as the ops count it: a second of naive evaluation at the most.
+const FOLD_WORK: usize = 64 << 20;
 /// So many terms of dims are worked on; then contents count as unknown.
 const WORK_TOTAL: usize = 8 << 20;
 
@@ -61,6 +63,7 @@ pub struct Cx<'a> {
     /// Label and operator of the node being lowered.
     pub(super) place: (String, String),
     fold_left: usize,
+    fold_work_left: usize,
     work_left: usize,
     values_left: usize,
     serial: usize,
@@ -80,6 +83,7 @@ impl<'a> Cx<'a> {
             nodes_left,
             place: (String::new(), String::new()),
             fold_left: FOLD_TOTAL,
+            fold_work_left: FOLD_WORK,
             work_left: WORK_TOTAL,
             values_left: nodes_left.saturating_mul(4).saturating_add(100_000),
             serial: 0,
@@ -295,6 +299,10 @@ impl<'a> Cx<'a> {
         if elements > most {
             return None;
         }
+        // A small file can ask for large products of what it broadcasts.
+        let shapes: Vec<Vec<usize>> = types.iter().map(TensorType::fixed_shape).collect::<Option<_>>()?;
+        let given: Vec<Option<&[usize]>> = operands.iter().map(|t| t.as_ref().map(Tensor::shape)).collect();
+        self.fold_work_left = self.fold_work_left.checked_sub(op.work(&given, &shapes)?)?;
         self.fold_left = self.fold_left.saturating_sub(elements);
         let operands: Vec<Option<&Tensor>> = operands.iter().map(Option::as_ref).collect();
         // What fails here fails at run time, if ever it is reached.

@@ -21,7 +21,7 @@ struct Behind {
 impl Cx<'_> {
     /// The error of a value that must be known at import.
     pub fn needs_values(&self, n: &NodeView<'_>, v: ValueId, why: String) -> ImportError {
-        let Behind { inputs, symbols } = self.behind(v);
+        let Behind { inputs, symbols } = self.behind(vec![v]);
         if inputs.is_empty() {
             return self.needs_symbols(n, &symbols, why);
         }
@@ -46,16 +46,24 @@ impl Cx<'_> {
             }
         }
         if sizes.is_empty() {
-            return n.error(why);
+            // Sizes that the graph itself finds may follow from values of inputs.
+            let graph = self.frames.last().map(|f| &f.graph);
+            let sources = graph.into_iter().flat_map(|g| g.nodes()).map(|(_, node)| node);
+            let sources = sources.filter(|node| node.op.defines().iter().any(|s| symbols.contains(*s)));
+            let inputs =
+                self.behind(sources.flat_map(|node| node.inputs.iter().flatten().copied()).collect()).inputs;
+            if inputs.is_empty() {
+                return n.error(why);
+            }
+            return ImportError::NeedsValues { inputs, node: n.label.clone(), op: n.op.to_owned(), why };
         }
         ImportError::NeedsSizes { sizes, node: n.label.clone(), op: n.op.to_owned(), why }
     }
 
-    /// What a value of the present graph depends on; for a value of a body also what is behind everything the body
+    /// What values of the present graph depend on; for those of a body also what is behind everything the body
     /// captures.
-    fn behind(&self, v: ValueId) -> Behind {
+    fn behind(&self, mut wanted: Vec<ValueId>) -> Behind {
         let mut found = Behind::default();
-        let mut wanted = vec![v];
         for (depth, frame) in self.frames.iter().enumerate().rev() {
             let mut seen = vec![false; frame.graph.value_count()];
             let mut outer: Vec<ValueId> = Vec::new();

@@ -232,7 +232,13 @@ fn space_to_depth<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
     let (rows, columns) = (divided(cx, n, &height, b)?, divided(cx, n, &width, b)?);
     let apart = [batch.clone(), channels.clone(), rows.clone(), block.clone(), columns.clone(), block];
     let apart = cx.reshape(x, &apart)?;
-    let turned = cx.transpose(apart, &[0, 3, 5, 1, 2, 4])?;
+    // Before opset 28 channels run fastest.
+    let order: [usize; 6] = match n.string_or("mode", "DCR")? {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return Err(n.error(format!("mode {other} is none of DCR, CRD"))),
+    };
+    let turned = cx.transpose(apart, &order)?;
     let shape = [batch, cx.dim(channels.mul_const(b * b))?, rows, columns];
     Ok(vec![cx.reshape(turned, &shape)?.into()])
 }

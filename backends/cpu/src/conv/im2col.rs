@@ -15,7 +15,6 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
     let tiles = Tiles::new(call.isa, width);
     let rows = RowTiles::new(spec.group_out, layout.width);
     let copy = strided_copy(call.isa, spec.stride[2]);
-    let gather = masked_gather(call.isa, spec.stride[2], width);
     let product_of = |image: usize, group: usize| {
         let channel = group * spec.group_out;
         Product {
@@ -27,7 +26,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
             k_block: k_block(call.isa.level()),
             n: pixels,
             width,
-            right: Columns { spec, x: call.input_at(image, group), width, copy, gather },
+            right: Columns { spec, x: call.input_at(image, group), width, copy },
             c: call.output_at(image, channel),
             c_stride: pixels,
             epilogue: call.epilogue_from(image, channel, spec.group_out),
@@ -51,7 +50,6 @@ struct Columns<'a> {
     x: *const f32,
     width: usize,
     copy: StridedCopy,
-    gather: Option<MaskedGather>,
 }
 
 // SAFETY: the input is only read, and outlives the call that made this.
@@ -81,13 +79,6 @@ impl Right for Columns<'_> {
         let (runs, lanes) = self.runs(panel);
         let (taps, plane) = (self.spec.taps(), self.spec.pixels_in());
         let a_tap = runs.len() / taps;
-        if let Some(gather) = self.gather {
-            let parts = Parts::new(&runs, a_tap, self.spec.stride[2], self.width / LANES);
-            let rows = Rows { input: self.x, plane, taps, k };
-            // SAFETY: `scratch` has room for a panel's width a row of k, and the parts lie in the channels of k.
-            unsafe { gather(&rows, &parts, scratch) };
-            return (scratch, self.width);
-        }
         let stride = self.spec.stride[2];
         let (mut channel, mut tap) = (k.start / taps, k.start % taps);
         let mut row = scratch;
@@ -164,104 +155,6 @@ impl Columns<'_> {
         let row = (z as usize * h + y as usize) * w;
         let source = if until > before { row + (x + before * stride) as usize } else { 0 };
         Run { lane, lanes, before: before as usize, count: (until - before) as usize, source }
-    }
-}
-
-/// Lanes of a vector where masks are used.
-const LANES: usize = 16;
-
-/// For every tap, for every vector of a panel: which lanes come from where in a channel. Lanes of no part are zero.
-struct Parts {
-    /// Where the parts of each vector begin, and where the last one's end.
-    starts: Vec<usize>,
-    /// A mask of the elements that are read, and where lane 0 would lie, from the channel's beginning.
-    all: Vec<(u32, isize)>,
-    /// Vectors of a panel.
-    vectors: usize,
-}
-
-impl Parts {
-    fn new(runs: &[Run], a_tap: usize, stride: usize, vectors: usize) -> Parts {
-        let mut parts = Parts { starts: vec![0], all: Vec::with_capacity(runs.len() * 2), vectors };
-        for runs in runs.chunks(a_tap.max(1)) {
-            for vector in 0..vectors {
-                let first = vector * LANES;
-                for run in runs {
-                    let begin = run.lane + run.before;
-                    let (low, high) = (begin.max(first), (begin + run.count).min(first + LANES));
-                    if low < high {
-                        let mask = (low..high).fold(0u32, |m, lane| m | 1 << (stride * (lane - first)));
-                        let at = run.source as isize + (first as isize - begin as isize) * stride as isize;
-                        parts.all.push((mask, at));
-                    }
-                }
-                parts.starts.push(parts.all.len());
-            }
-        }
-        parts
-    }
-}
-
-/// Rows of k to gather.
-struct Rows {
-    input: *const f32,
-    /// Elements of a channel.
-    plane: usize,
-    taps: usize,
-    k: Range<usize>,
-}
-
-/// Writes the vectors of every row of k one after the other.
-///
-/// # Safety
-/// Masked elements are readable, `to` has room for the vectors, and the machine has the function's instructions.
-type MaskedGather = unsafe fn(rows: &Rows, parts: &Parts, to: *mut f32);
-
-fn masked_gather(isa: Isa, stride: usize, width: usize) -> Option<MaskedGather> {
-    match (stride, isa.level()) {
-        #[cfg(target_arch = "x86_64")]
-        (1, Level::Avx512) if width.is_multiple_of(LANES) => Some(gather_avx512::<1>),
-        #[cfg(target_arch = "x86_64")]
-        (2, Level::Avx512) if width.is_multiple_of(LANES) => Some(gather_avx512::<2>),
-        _ => None,
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn gather_avx512<const STRIDE: usize>(rows: &Rows, parts: &Parts, mut to: *mut f32) {
-    use core::arch::x86_64::*;
-    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    let mut tap = rows.k.start % rows.taps;
-    let mut channel = rows.input.wrapping_add(rows.k.start / rows.taps * rows.plane);
-    for _ in rows.k.clone() {
-        let starts = parts.starts.get(tap * parts.vectors..).unwrap_or_default();
-        for range in starts.windows(2).take(parts.vectors) {
-            let mut v = _mm512_setzero_ps();
-            for &(mask, at) in parts.all.get(range[0]..range[1]).unwrap_or_default() {
-                let from = channel.wrapping_offset(at);
-                // SAFETY: the caller's promise; what is masked off is not read.
-                unsafe {
-                    if STRIDE == 1 {
-                        v = _mm512_mask_loadu_ps(v, mask as u16, from);
-                    } else {
-                        let low = _mm512_maskz_loadu_ps(mask as u16, from);
-                        let high = _mm512_maskz_loadu_ps((mask >> 16) as u16, from.wrapping_add(LANES));
-                        let part = _mm512_castps_si512(_mm512_permutex2var_ps(low, even, high));
-                        v = _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(v), part));
-                    }
-                }
-            }
-            // SAFETY: the caller's promise.
-            unsafe {
-                _mm512_storeu_ps(to, v);
-                to = to.add(LANES);
-            }
-        }
-        tap += 1;
-        if tap == rows.taps {
-            (tap, channel) = (0, channel.wrapping_add(rows.plane));
-        }
     }
 }
 

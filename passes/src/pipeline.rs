@@ -44,6 +44,7 @@ pub const PIPELINE: &[Stage] = &[
         name: "canonicalise",
         passes: &[
             Pass::Rules("identity"),
+            Pass::Rules("quantised"),
             Pass::Rules("broadcast"),
             Pass::Rules("layout"),
             Pass::Fold,

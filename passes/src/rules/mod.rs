@@ -10,6 +10,7 @@ pub mod layout;
 pub mod linear;
 pub mod norm;
 pub mod projection;
+pub mod quantised;
 pub mod scores;
 mod shapes;
 
@@ -18,6 +19,7 @@ use crate::rule::Rule;
 /// Every table with its name.
 pub const TABLES: &[(&str, &[Rule])] = &[
     ("identity", identity::RULES),
+    ("quantised", quantised::RULES),
     ("broadcast", broadcast::RULES),
     ("layout", layout::RULES),
     ("activation", activation::RULES),

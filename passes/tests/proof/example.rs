@@ -29,7 +29,7 @@ pub struct Example {
     pub entries: BTreeMap<String, Entry>,
 }
 
-const TYPES: [DType; 5] = [DType::F32, DType::F64, DType::I64, DType::I32, DType::Bool];
+const TYPES: [DType; 6] = [DType::F32, DType::F64, DType::I64, DType::I32, DType::U8, DType::Bool];
 
 impl Example {
     /// Parses the entries.

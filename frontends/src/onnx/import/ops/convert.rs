@@ -57,6 +57,8 @@ fn cast_like<'a>(cx: &mut Cx<'a>, n: &NodeView<'a>) -> Result<Vec<Val>> {
 }
 
 fn converted(cx: &mut Cx<'_>, n: &NodeView<'_>, to: DType) -> Result<Vec<Val>> {
+    // Of casts from strings they mean nothing.
+    n.ignore(&["saturate", "round_mode"]);
     let strings = match n.val(0)? {
         Val::Strings(s) => s,
         _ => {
@@ -89,6 +91,7 @@ fn converted(cx: &mut Cx<'_>, n: &NodeView<'_>, to: DType) -> Result<Vec<Val>> {
 }
 
 fn to_strings(cx: &mut Cx<'_>, n: &NodeView<'_>) -> Result<Vec<Val>> {
+    n.ignore(&["saturate", "round_mode"]);
     if let Val::Strings(s) = n.val(0)? {
         return Ok(vec![Val::Strings(s.clone())]);
     }

@@ -87,6 +87,8 @@ pub fn answer(loaded: &Loaded, question: &Question) -> Result<Answers, Error> {
         };
         let feed: Vec<(&str, &Tensor)> =
             prepared.inputs.iter().filter(|(n, _)| wanted(n)).map(|(n, t)| (n.as_str(), t)).collect();
+        let bytes = feed.iter().map(|(_, t)| t.bytes().len()).sum();
+        crate::load::Limits::usual(&loaded.model, bytes).apply(&mut session);
         let out = session.run(&feed)?;
         let names: Vec<String> = out.names().map(str::to_owned).collect();
         names.into_iter().map(|n| out.tensor(&n).map(|t| (n, t))).collect::<Result<Vec<_>, _>>()?

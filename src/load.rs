@@ -90,6 +90,9 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+/// The fact that says how many bytes of constants an ONNX file stored.
+const STORED: &str = "stored_bytes";
+
 /// Memory that a run of an imported model may take besides what its weights and inputs stand for.
 const BASE_MEMORY: usize = 64 << 20;
 /// Bytes of memory for each byte of input, and for each byte of weights.
@@ -115,11 +118,9 @@ impl Limits {
         if model.fact("format") != Some("onnx") {
             return Limits::default();
         }
-        let weight = |ty: &frit_ir::TensorType| {
-            let n = ty.fixed_shape().and_then(|s| frit_ir::tensor::element_count(&s)).unwrap_or(0);
-            n.saturating_mul(ty.dtype.size())
-        };
-        let weights = model.weights().iter().map(|(_, w)| weight(&w.ty)).fold(0, usize::saturating_add);
+        // Not the weights as they are now: folding makes large ones of small ones.
+        let stored = model.fact(STORED).and_then(|n| n.parse().ok());
+        let weights: usize = stored.unwrap_or_else(|| bytes_of(model.weights()));
         let memory = BASE_MEMORY
             .saturating_add(input_bytes.saturating_mul(MEMORY_PER_INPUT))
             .saturating_add(weights.saturating_mul(MEMORY_PER_WEIGHT));
@@ -136,6 +137,15 @@ impl Limits {
         session.set_memory_limit(self.memory);
         session.set_iteration_limit(self.iterations);
     }
+}
+
+/// Bytes of all weights.
+fn bytes_of(weights: &frit_ir::WeightTable) -> usize {
+    let size = |ty: &frit_ir::TensorType| {
+        let n = ty.fixed_shape().and_then(|s| frit_ir::tensor::element_count(&s)).unwrap_or(0);
+        n.saturating_mul(ty.dtype.size())
+    };
+    weights.iter().map(|(_, w)| size(&w.ty)).fold(0, usize::saturating_add)
 }
 
 impl LoadOptions {
@@ -283,9 +293,22 @@ fn build_checkpoint(path: &Path, options: &LoadOptions) -> Result<Module, Error>
         .map_err(|source| Error::Frontend { path: path.to_path_buf(), source })
 }
 
+/// How a module is optimised: what folding may add to a model from an ONNX file is in proportion to its constants.
+#[cfg(feature = "compile")]
+pub fn pass_options(module: &Module) -> frit_passes::Options {
+    let mut options = frit_passes::Options::default();
+    if module.fact("format") == Some("onnx") {
+        let stored = module.fact(STORED).and_then(|n| n.parse().ok());
+        let bytes = stored.unwrap_or_else(|| bytes_of(&module.weights));
+        options.budget = frit_passes::Budget::in_proportion(bytes);
+    }
+    options
+}
+
 /// Runs every pass.
 #[cfg(feature = "compile")]
 pub fn optimise(mut module: Module) -> Result<Module, Error> {
-    frit_passes::optimise(&mut module, &frit_passes::Options::default())?;
+    let options = pass_options(&module);
+    frit_passes::optimise(&mut module, &options)?;
     Ok(module)
 }

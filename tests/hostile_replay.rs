@@ -31,7 +31,7 @@ fn check(name: &str, iterations: usize) {
         target(input);
         assert!(begin.elapsed() < SLOW, "{name} took {:?} for {input:02x?}", begin.elapsed());
     };
-    replay(run, &seeds, iterations, &mut Stream(1));
+    replay(run, fuzz::mutator(name), &seeds, iterations, &mut Stream(1));
 }
 
 macro_rules! targets {
@@ -56,5 +56,6 @@ targets! {
     audio: 1000,
     tokenizer: 400,
     generation: 1500,
+    onnx: 1000,
     differential: 1500,
 }

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 const SECTIONS: [&str; 6] = ["meta", "graphs", "index", "assets", "chunks", "weights"];
 const TABLE_END: usize = 64 + 48 * SECTIONS.len();
 const MEMORY: usize = 1 << 20;
+const ITERATIONS: u64 = 200;
 
 /// One thread, so that a fuzzer's own processes are the parallelism.
 pub(super) fn engine(backend: BackendKind) -> &'static Engine {
@@ -84,10 +85,11 @@ fn load_and_run(file: &[u8]) {
 }
 
 /// Runs every entry with all symbols 3 and all inputs 1, twice, so that states grow.
-fn run_small(model: &Model) {
+pub(super) fn run_small(model: &Model) {
     for entry in model.entries().map(str::to_owned).collect::<Vec<_>>() {
         let Ok(mut session) = model.session(&entry) else { continue };
         session.set_memory_limit(Some(MEMORY));
+        session.set_iteration_limit(Some(ITERATIONS));
         let graph = session.graph().clone();
         let mut bindings = Bindings::new();
         let types: Vec<_> =

@@ -5,11 +5,13 @@
 mod artifact;
 mod bytes;
 mod differential;
+mod onnx;
 mod readers;
 pub mod replay;
 
 pub use artifact::{artifact, artifact_parts, parts_of};
 pub use differential::{differential, module_of};
+pub use onnx::{mutate_onnx, onnx};
 pub use readers::{audio, config, generation, graph_text, image, tokenizer, weights};
 
 /// Every target with its name.
@@ -23,5 +25,11 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("audio", audio),
     ("tokenizer", tokenizer),
     ("generation", generation),
+    ("onnx", onnx),
     ("differential", differential),
 ];
+
+/// How inputs of a target are changed as what they mean, where random damage seldom does.
+pub fn mutator(target: &str) -> Option<replay::Mutator> {
+    (target == "onnx").then_some(mutate_onnx)
+}

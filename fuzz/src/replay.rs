@@ -93,9 +93,13 @@ pub fn mutate(data: &[u8], other: &[u8], r: &mut Stream) -> Vec<u8> {
     out
 }
 
-/// Runs every seed, and `iterations` mutations of them.
+/// Changes an input as what it means; None when it means nothing.
+pub type Mutator = fn(&[u8], &mut Stream) -> Option<Vec<u8>>;
+
+/// Runs every seed, and `iterations` mutations of them, half of them by `mutator` where there is one.
 pub fn replay(
     mut run: impl FnMut(&[u8]),
+    mutator: Option<Mutator>,
     seeds: &[(String, Vec<u8>)],
     iterations: usize,
     stream: &mut Stream,
@@ -107,6 +111,7 @@ pub fn replay(
     for _ in 0..iterations {
         let (a, b) = (stream.below(seeds.len()), stream.below(seeds.len()));
         let (a, b) = (seeds.get(a).unwrap_or(&empty), seeds.get(b).unwrap_or(&empty));
-        run(&mutate(&a.1, &b.1, stream));
+        let meant = mutator.filter(|_| stream.below(2) == 0).and_then(|m| m(&a.1, stream));
+        run(&meant.unwrap_or_else(|| mutate(&a.1, &b.1, stream)));
     }
 }

@@ -29,6 +29,15 @@ impl Default for Budget {
     }
 }
 
+impl Budget {
+    /// A budget in proportion to constants of `bytes`: for models of strangers, of which a few bytes may ask for much.
+    pub fn in_proportion(bytes: usize) -> Self {
+        let usual = Budget::default();
+        let total_growth = usual.total_growth.min((8usize << 20).saturating_add(bytes.saturating_mul(2)));
+        Budget { total_growth, ..usual }
+    }
+}
+
 /// Folding over the graphs of one module: equal expressions of constants are evaluated once for all of them.
 #[derive(Debug, Default)]
 pub struct Folder {

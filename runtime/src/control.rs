@@ -44,6 +44,12 @@ impl Session {
                 self.body(body, &operands, bindings)
             }
             Op::Loop(each) => {
+                // What the loop holds between two runs of its body: carried values, twice as they change, and the
+                // slices of stacked results, twice as they are put together.
+                let carried = usize::try_from(each.carried).unwrap_or(0).saturating_add(1);
+                let (mut stacked, mut kept) = (0usize, 0usize);
+                let size = |all: &[Tensor]| all.iter().map(|t| t.bytes().len()).sum::<usize>();
+                let start = inputs.iter().flatten().map(|t| t.bytes().len()).sum::<usize>();
                 let run = |operands: &[Tensor]| {
                     let left = &self.iterations_left;
                     if left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_err() {
@@ -51,7 +57,14 @@ impl Session {
                         return Err(Inner::Run(RuntimeError::IterationLimit { label }));
                     }
                     let operands: Vec<&Tensor> = operands.iter().collect();
-                    self.body(&each.body, &operands, bindings).map_err(Inner::Run)
+                    let results = self.body(&each.body, &operands, bindings).map_err(Inner::Run)?;
+                    let (next, slices) = results.split_at(carried.min(results.len()));
+                    stacked = stacked.saturating_add(size(slices).saturating_mul(2));
+                    let now = size(next);
+                    let held = start.saturating_add(stacked).saturating_add(kept).saturating_add(now);
+                    kept = now;
+                    self.claim(held).map_err(Inner::Run)?;
+                    Ok(results)
                 };
                 run_loop(each, types, inputs, run).map_err(|e| match e {
                     Inner::Op(e) => failed(e),
@@ -72,6 +85,7 @@ impl Session {
         if !self.bodies.contains_key(name) {
             let mut session = self.model.session(name)?;
             session.set_memory_limit(self.memory_limit);
+            session.account = self.account.beside();
             session.iterations_left = self.iterations_left.clone();
             self.bodies.insert(name.to_owned(), session);
         }

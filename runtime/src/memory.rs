@@ -3,6 +3,37 @@
 
 use frit_ir::tensor::AlignedBytes;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// What a session holds, counted together with the sessions of its control flow. Gone with the session.
+#[derive(Default)]
+pub(crate) struct Account {
+    total: Arc<AtomicUsize>,
+    mine: usize,
+}
+
+impl Account {
+    /// The account of another session, counted together with this one.
+    pub fn beside(&self) -> Self {
+        Account { total: self.total.clone(), mine: 0 }
+    }
+
+    /// Counts `bytes` for this session from now on; gives what all hold then.
+    pub fn set(&mut self, bytes: usize) -> usize {
+        let before = std::mem::replace(&mut self.mine, bytes);
+        // The closure never declines, so neither does the update.
+        let change = |total: usize| Some(total.saturating_sub(before).saturating_add(bytes));
+        let _ = self.total.fetch_update(Relaxed, Relaxed, change);
+        self.total.load(Relaxed)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
 
 /// One block of memory that the values of a run share.
 pub(crate) struct Arena {

@@ -2,7 +2,7 @@
 //! What the steps are was decided by the plan.
 
 use crate::error::{PlanError, RuntimeError};
-use crate::memory::{Arena, StateBuffer};
+use crate::memory::{Account, Arena, StateBuffer};
 use crate::model::{Linked, Model};
 use crate::plan::{Action, Base, Instance, Location, Reuse, Slot, Step};
 use frit_backend::{Delegate, KernelError, Run, TensorMut, TensorRef};
@@ -12,6 +12,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+/// Memory for each element of an operand that an op of run-time sizes works on: its number, and a position.
+const BYTES_COUNTED: usize = 24;
 
 /// What one step took.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct Session {
     instance: Option<Instance>,
     profile: Option<Vec<StepTime>>,
     pub(crate) memory_limit: Option<usize>,
+    /// Counted with the sessions of bodies.
+    pub(crate) account: Account,
     /// Iterations of loops allowed in one run.
     iteration_limit: Option<u64>,
     /// Iterations left in this run, shared with the sessions of bodies.
@@ -76,6 +81,7 @@ impl Session {
             instance: None,
             profile: None,
             memory_limit: None,
+            account: Account::default(),
             iteration_limit: None,
             iterations_left: Arc::new(AtomicU64::new(u64::MAX)),
         }
@@ -91,7 +97,8 @@ impl Session {
         &self.linked.program.graph
     }
 
-    /// Refuses runs that need more arena and state memory than this many bytes.
+    /// Refuses runs that need more memory than this many bytes besides weights and inputs: arenas, states, results of
+    /// sizes known at run time, what control flow holds in all its graphs.
     pub fn set_memory_limit(&mut self, bytes: Option<usize>) {
         self.memory_limit = bytes;
     }
@@ -295,18 +302,37 @@ impl Session {
         while self.arenas.len() <= phase {
             self.arenas.push(Arena::new());
         }
-        let earlier: usize = self.arenas.iter().take(phase).map(Arena::len).sum();
-        let states: usize = self.states.iter().map(|s| s.memory.bytes().len()).sum();
-        let own: usize = self.own.values().map(|t| t.bytes().len()).sum();
-        let needed = bytes.saturating_add(earlier).saturating_add(states).saturating_add(own);
-        if let Some(limit) = self.memory_limit.filter(|l| needed > *l) {
-            return Err(RuntimeError::MemoryLimit { entry: entry(), needed, limit });
-        }
+        let held = self.arenas.get(phase).map_or(0, Arena::len);
+        self.claim(bytes.saturating_sub(held))?;
         if self.arenas.get_mut(phase).is_none_or(|a| !a.reserve(bytes)) {
             let source = PlanError::TooLarge(format!("an arena of {bytes} bytes"));
             return Err(RuntimeError::Sizes { entry: entry(), source });
         }
         Ok(())
+    }
+
+    /// Counts what the session holds, and `more` bytes, against the limit.
+    pub(crate) fn claim(&mut self, more: usize) -> Result<(), RuntimeError> {
+        let Some(limit) = self.memory_limit else { return Ok(()) };
+        let needed = self.account.set(self.held_bytes().saturating_add(more));
+        if needed <= limit {
+            return Ok(());
+        }
+        // Graphs of control flow keep their memory for the next time; they may not get one.
+        self.bodies.clear();
+        let needed = self.account.set(self.held_bytes().saturating_add(more));
+        if needed <= limit {
+            return Ok(());
+        }
+        Err(RuntimeError::MemoryLimit { entry: self.linked.program.graph.name.clone(), needed, limit })
+    }
+
+    /// Bytes held besides those of bodies.
+    fn held_bytes(&self) -> usize {
+        let arenas: usize = self.arenas.iter().map(Arena::len).sum();
+        let states: usize = self.states.iter().map(|s| s.memory.bytes().len()).sum();
+        let own: usize = self.own.values().map(|t| t.bytes().len()).sum();
+        arenas.saturating_add(states).saturating_add(own)
     }
 
     fn execute(
@@ -322,7 +348,16 @@ impl Session {
             match &step.action {
                 Action::Append { state } => self.append(linked, instance, step, *state)?,
                 Action::Dynamic(op) => self.dynamic(linked, instance, step, op)?,
-                _ => self.step(linked, instance, i, step)?,
+                _ => {
+                    let heap = if self.memory_limit.is_some() { heap_of(instance, step) } else { 0 };
+                    if heap > 0 {
+                        self.claim(heap)?;
+                    }
+                    self.step(linked, instance, i, step)?;
+                    if heap > 0 {
+                        self.claim(0)?;
+                    }
+                }
             }
             if breaks.next_if(|b| **b == i).is_some() {
                 let entry = || linked.program.graph.name.clone();
@@ -367,21 +402,25 @@ impl Session {
             })
             .collect::<Result<Vec<Option<Tensor>>, RuntimeError>>()?;
         let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
+        let copied: usize = inputs.iter().flatten().map(|t| t.bytes().len()).sum();
         let node = graph.node(step.node);
         let types: Vec<&frit_ir::TensorType> =
             node.into_iter().flat_map(|n| &n.outputs).filter_map(|v| graph.ty(*v)).collect();
         let results = if op.bodies().is_empty() {
+            let counted = inputs.iter().flatten().map(|t| t.len()).fold(0, usize::saturating_add);
+            self.claim(copied.saturating_add(counted.saturating_mul(BYTES_COUNTED)))?;
             frit_ir::interp::evaluate(op, &inputs, &types, &instance.bindings, &label())
                 .map_err(|e| KernelError::Data(e.to_string()))
                 .map_err(|source| RuntimeError::Kernel { kernel: op.name().into(), label: label(), source })?
         } else {
+            self.claim(copied)?;
             self.control(op, &inputs, &types, &instance.bindings, &label())?
         };
         op.bind_results(&types, &results, &mut instance.bindings)
             .map_err(|e| KernelError::Data(e.to_string()))
             .map_err(|source| RuntimeError::Kernel { kernel: op.name().into(), label: label(), source })?;
         self.own.extend(step.outputs.iter().copied().zip(results));
-        Ok(())
+        self.claim(0)
     }
 
     fn step(
@@ -563,11 +602,8 @@ impl Session {
 
     /// Bytes of memory that the session holds besides the model's weights.
     pub fn memory_bytes(&self) -> usize {
-        let arenas: usize = self.arenas.iter().map(Arena::len).sum();
-        let states: usize = self.states.iter().map(|s| s.memory.bytes().len()).sum();
-        let own: usize = self.own.values().map(|t| t.bytes().len()).sum();
         let bodies: usize = self.bodies.values().map(Session::memory_bytes).sum();
-        arenas.saturating_add(states).saturating_add(own).saturating_add(bodies)
+        self.held_bytes().saturating_add(bodies)
     }
 
     fn read(&self, l: &Location) -> Option<&[u8]> {
@@ -581,6 +617,16 @@ impl Session {
             Base::None => None,
         }
     }
+}
+
+/// What a step's kernel allocates itself.
+fn heap_of(instance: &Instance, step: &Step) -> usize {
+    let Action::Kernel(kernel) = &step.action else { return 0 };
+    let shape = |s: Slot| instance.location(s).map(|l| l.shape.as_slice());
+    let inputs: Vec<Option<&[usize]>> =
+        step.inputs.iter().map(|o| o.as_ref().and_then(|o| shape(o.slot))).collect();
+    let outputs: Vec<&[usize]> = step.outputs.iter().filter_map(|s| shape(*s)).collect();
+    kernel.heap(&inputs, &outputs)
 }
 
 /// Has a delegate run a graph, and checks that it gives what the graph declares.

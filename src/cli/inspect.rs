@@ -31,8 +31,8 @@ pub(super) fn inspect(a: &Inspect) -> Result<(), Error> {
     let mut module = frit::load::build(&a.model, &options)?;
     if a.stage == Stage::Optimised {
         let trace = if a.trace { Trace::NearMatches } else { Trace::Counts };
-        let report =
-            frit::passes::optimise(&mut module, &frit::passes::Options { trace, ..Default::default() })?;
+        let options = frit::passes::Options { trace, ..frit::load::pass_options(&module) };
+        let report = frit::passes::optimise(&mut module, &options)?;
         if a.trace {
             for event in &report.events {
                 eprintln!("{event}");

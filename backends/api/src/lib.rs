@@ -170,6 +170,11 @@ pub trait Kernel: Send + Sync {
         let _ = (inputs, outputs);
         0
     }
+    /// Bytes that a run takes besides operands, results and scratch memory, about: what the kernel allocates itself.
+    fn heap(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> usize {
+        let _ = (inputs, outputs);
+        0
+    }
     /// Arithmetic of one run on operands of these shapes; bytes default to the operands' own.
     fn flops(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> f64 {
         let _ = (inputs, outputs);

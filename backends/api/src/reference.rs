@@ -30,6 +30,11 @@ impl Kernel for ReferenceKernel {
     fn accepts_strided(&self, _: usize) -> bool {
         true
     }
+    fn heap(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> usize {
+        // Each element as a 64-bit number, and the tensor made of it.
+        let count = |s: &[usize]| s.iter().fold(16usize, |n, d| n.saturating_mul(*d));
+        inputs.iter().flatten().chain(outputs).map(|s| count(s)).fold(0, usize::saturating_add)
+    }
     fn run(&self, run: &mut Run<'_, '_>) -> Result<(), KernelError> {
         let contract = |why: String| KernelError::Contract { kernel: self.name(), why };
         let inputs = run

@@ -100,11 +100,12 @@ pub fn pick(
     let to: Vec<usize> = picked.iter().map(Vec::len).collect();
     exact(NAME, "data", x.len(), count(NAME, shape)?.saturating_mul(size))?;
     exact(NAME, "output", out.len(), count(NAME, &to)?.saturating_mul(size))?;
-    if shape.len() != picked.len() || shape.iter().zip(picked).any(|(d, p)| p.iter().any(|i| i >= d)) {
-        return Err(parameters(NAME, format!("picks to {to:?} of {shape:?}")));
-    }
+    // Nothing picked, perhaps of nothing.
     if out.is_empty() {
         return Ok(());
+    }
+    if shape.len() != picked.len() || shape.iter().zip(picked).any(|(d, p)| p.iter().any(|i| i >= d)) {
+        return Err(parameters(NAME, format!("picks to {to:?} of {shape:?}")));
     }
     // Axes behind that stay are one run of bytes.
     let stays = |(d, p): &(&usize, &Vec<usize>)| p.len() == **d && p.iter().enumerate().all(|(i, j)| i == *j);

@@ -23,6 +23,18 @@ pub enum OnnxError {
         /// What is wrong.
         source: prost::DecodeError,
     },
+    /// The bytes decode to far more memory than they are.
+    #[error(
+        "{what}: its {bytes} bytes decode to more than {limit} bytes of messages; no model of that size does"
+    )]
+    Amplified {
+        /// The file, or what the bytes were said to be.
+        what: String,
+        /// Bytes in the file.
+        bytes: usize,
+        /// Bytes of memory allowed.
+        limit: usize,
+    },
     /// The message decodes but no model is in it.
     #[error("{what} holds no graph: it is not an ONNX model")]
     NoGraph {

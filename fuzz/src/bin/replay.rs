@@ -44,7 +44,7 @@ fn main() {
         }
         count += 1;
     };
-    replay(run, &files, number(0, 0) as usize, stream);
+    replay(run, frit_fuzz::mutator(name), &files, number(0, 0) as usize, stream);
     println!(
         "{name}: {} seeds, {count} inputs in {:.1} s, {panics} panics",
         files.len(),

@@ -1,8 +1,9 @@
-//! Draws a graph with its inputs from bytes. Which nodes there are is in `nodes.rs` and `patterns.rs`.
+//! Draws a graph with its inputs from bytes. Which nodes there are is in `nodes.rs`, `indexed.rs`,
+//! `dynamic.rs` and `patterns.rs`.
 
 use super::super::bytes::Bytes;
 use super::Named;
-use super::{nodes, patterns};
+use super::{dynamic, indexed, nodes, patterns};
 use frit_ir::random::Stream;
 use frit_ir::{Bindings, BuildError, DType, Dim, Graph, GraphBuilder, Module, Tensor, TensorType, ValueId};
 
@@ -25,8 +26,11 @@ pub struct Grower<'b, 'd> {
     /// Values free of rounding: ops that jump (Floor, Equal, ArgMax) take only these, or the smallest difference
     /// between backends would be a difference of 1.
     pub exact: Vec<ValueId>,
+    /// Graphs that control flow runs.
+    pub bodies: Vec<Graph>,
     inputs: Named,
     stream: Stream,
+    names: usize,
 }
 
 pub type Made = Result<Vec<ValueId>, BuildError>;
@@ -40,8 +44,17 @@ pub fn case(bytes: &mut Bytes<'_>) -> Option<Case> {
     bindings.set("m", 1 + bytes.below(4) as i64);
     let stream = Stream::new(u64::from(bytes.byte()));
     let b = GraphBuilder::new(&mut graph, &mut module.weights);
-    let mut g =
-        Grower { b, bytes, bindings, values: Vec::new(), exact: Vec::new(), inputs: Vec::new(), stream };
+    let mut g = Grower {
+        b,
+        bytes,
+        bindings,
+        values: Vec::new(),
+        exact: Vec::new(),
+        bodies: Vec::new(),
+        inputs: Vec::new(),
+        stream,
+        names: 0,
+    };
     for _ in 0..1 + g.bytes.below(2) {
         let rank = g.bytes.below(5);
         let shape: Vec<Dim> = (0..rank).map(|_| g.extent()).collect();
@@ -54,7 +67,12 @@ pub fn case(bytes: &mut Bytes<'_>) -> Option<Case> {
             break;
         }
         let before = g.values.len();
-        let made = if g.bytes.below(6) == 0 { patterns::grow(&mut g) } else { nodes::grow(&mut g) };
+        let made = match g.bytes.below(8) {
+            0 => patterns::grow(&mut g),
+            1 | 2 => indexed::grow(&mut g),
+            3 => dynamic::grow(&mut g),
+            _ => nodes::grow(&mut g),
+        };
         let Ok((made, exact)) = made else {
             g.values.truncate(before.max(1));
             continue;
@@ -79,10 +97,14 @@ pub fn case(bytes: &mut Bytes<'_>) -> Option<Case> {
         g.b.output(&format!("out{i}"), v);
     }
     let inputs = std::mem::take(&mut g.inputs);
+    let bodies = std::mem::take(&mut g.bodies);
     drop(g);
     let graph = graph.compacted().ok()?;
     let inputs = inputs.into_iter().filter(|(n, _)| graph.inputs.iter().any(|i| i.name == *n)).collect();
     module.graphs.push(graph);
+    // Nodes that came to nothing leave bodies that nothing runs.
+    let used: Vec<String> = module.bodies().into_iter().map(str::to_owned).collect();
+    module.graphs.extend(bodies.into_iter().filter(|b| used.contains(&b.name)));
     Some(Case { module, inputs })
 }
 
@@ -117,6 +139,10 @@ impl Grower<'_, '_> {
     }
 
     pub fn input(&mut self, dtype: DType, shape: Vec<Dim>) -> Result<ValueId, BuildError> {
+        // A symbol that a node defines is no extent of an input.
+        if shape.iter().flat_map(Dim::symbols).any(|s| !matches!(&*s, "n" | "m")) {
+            return Err(self.b.error("a size known at run time only"));
+        }
         let fixed = self.concrete(&shape).ok_or_else(|| self.b.error("no extents"))?;
         let data = self.numbers(dtype, &fixed)?;
         let name = format!("in{}", self.inputs.len());
@@ -125,6 +151,24 @@ impl Grower<'_, '_> {
         self.values.push(v);
         self.exact.push(v);
         Ok(v)
+    }
+
+    /// A name that nothing else has, for symbols and graphs.
+    pub fn fresh_symbol(&mut self) -> String {
+        self.names += 1;
+        format!("s{}", self.names)
+    }
+
+    /// An input that holds one number, and a symbol bound to that number.
+    pub fn size_input(&mut self, size: i64) -> Result<(ValueId, String), BuildError> {
+        let v = self.input(DType::I64, vec![Dim::constant(1)])?;
+        self.values.pop();
+        if let Some((_, data)) = self.inputs.last_mut() {
+            *data = Tensor::from_i64(DType::I64, &[1], &[size])?;
+        }
+        let name = self.fresh_symbol();
+        self.bindings.set(&name, size);
+        Ok((v, name))
     }
 
     /// Floats from -2 to 2 in sixteenths, integers from -3 to 4 (0 to 3 without sign).

@@ -3,7 +3,9 @@
 //! `compare.rs`.
 
 mod compare;
+mod dynamic;
 mod generate;
+mod indexed;
 mod nodes;
 mod patterns;
 
@@ -27,7 +29,7 @@ pub fn differential(data: &[u8]) {
     let back = text::parse(&case.module.to_string()).expect("a printed graph parses");
     assert_eq!(back.graphs, case.module.graphs, "{}", case.module);
     // What the interpreter refuses (an index out of range) has no answer to compare with.
-    let Ok(expected) = interp::run(&case.module.graphs[0], &case.module.weights, &case.inputs) else {
+    let Ok(expected) = interp::run_module(&case.module, "forward", &case.inputs) else {
         return;
     };
 
@@ -35,7 +37,7 @@ pub fn differential(data: &[u8]) {
     if let Err(e) = frit_passes::optimise(&mut optimised, &frit_passes::Options::default()) {
         panic!("passes failed: {e}\n{}", case.module);
     }
-    let after = interp::run(&optimised.graphs[0], &optimised.weights, &case.inputs);
+    let after = interp::run_module(&optimised, "forward", &case.inputs);
     // Known: a convolution over an empty axis, made possible by padding, is refused once it is fused.
     if after.as_ref().is_err_and(|e| e.to_string().contains("at least 1 along spatial axis")) {
         return;

@@ -8,7 +8,7 @@ use frit_ir::{BuildError, DType, Dim, ValueId};
 /// The values made, and whether they are free of rounding when the operands are.
 pub type Grown = Result<(Vec<ValueId>, bool), BuildError>;
 
-fn rounded(v: Result<ValueId, BuildError>) -> Grown {
+pub(super) fn rounded(v: Result<ValueId, BuildError>) -> Grown {
     Ok((vec![v?], false))
 }
 
@@ -202,13 +202,13 @@ fn fused_matmul(g: &mut Grower<'_, '_>) -> Grown {
 }
 
 /// Strides, pads and dilations of `n` spatial axes.
-fn window(g: &mut Grower<'_, '_>, n: usize) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
+pub(super) fn window(g: &mut Grower<'_, '_>, n: usize) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
     let mut numbers = |n: usize, of: &[i64]| (0..n).map(|_| g.bytes.pick(of)).collect::<Vec<i64>>();
     (numbers(n, &[1, 1, 2, 3]), numbers(2 * n, &[0, 0, 1, 2]), numbers(n, &[1, 1, 1, 2]))
 }
 
 /// [N, C, spatial..] with a fixed C.
-fn planes(g: &mut Grower<'_, '_>) -> Result<ValueId, BuildError> {
+pub(super) fn planes(g: &mut Grower<'_, '_>) -> Result<ValueId, BuildError> {
     let found = g.find(|d, s| d == DType::F32 && (3..=4).contains(&s.len()) && s[1].as_fixed().is_some());
     match found {
         Some(v) => Ok(v),
@@ -290,7 +290,7 @@ fn pool(g: &mut Grower<'_, '_>) -> Grown {
     })
 }
 
-fn axis(g: &mut Grower<'_, '_>, x: ValueId) -> Result<i64, BuildError> {
+pub(super) fn axis(g: &mut Grower<'_, '_>, x: ValueId) -> Result<i64, BuildError> {
     let rank = g.b.rank(x)?;
     let at = g.bytes.below(rank) as i64;
     Ok(if g.bytes.flag() { at } else { at - rank.max(1) as i64 })

@@ -209,6 +209,9 @@ struct Taps {
     padded: usize,
 }
 
+/// A window has no more taps: the reference goes through them one by one.
+const MOST_TAPS: i64 = 1 << 24;
+
 fn infer_pool(
     cx: &Infer<'_>,
     kernel: &[i64],
@@ -223,6 +226,10 @@ fn infer_pool(
     if spatial.is_empty() || kernel.len() != spatial.len() || kernel.iter().any(|&k| k < 1) {
         let why = format!("expected {} numbers of 1 or more, got {kernel:?}", spatial.len());
         return Err(cx.bad_attr("kernel", why));
+    }
+    let taps = kernel.iter().try_fold(1i64, |n, &k| n.checked_mul(k));
+    if taps.is_none_or(|n| n > MOST_TAPS) {
+        return Err(cx.bad_attr("kernel", format!("{kernel:?} are more than {MOST_TAPS} taps")));
     }
     let mut shape = vec![batch.clone(), channels.clone()];
     for (i, (d, &k)) in spatial.iter().zip(kernel).enumerate() {

@@ -38,15 +38,12 @@ pub struct PoolAxis {
 impl PoolAxis {
     /// Positions of window `w`'s taps that lie on the data, and how many lie on data or padding.
     fn taps(&self, w: usize) -> (Vec<usize>, usize) {
-        let mut inside = Vec::with_capacity(self.kernel);
-        let mut padded = 0;
-        for tap in 0..self.kernel {
-            let at = w * self.stride + tap * self.dilation;
-            padded += usize::from(at < self.before + self.extent + self.after);
-            if at >= self.before && at - self.before < self.extent {
-                inside.push(at - self.before);
-            }
-        }
+        // Counted, not tried one by one: a window may be far larger than the data.
+        let first = w * self.stride;
+        let below = |end: usize| end.saturating_sub(first).div_ceil(self.dilation.max(1)).min(self.kernel);
+        let padded = below(self.before + self.extent + self.after);
+        let on_data = below(self.before)..below(self.before + self.extent);
+        let inside = on_data.map(|tap| first + tap * self.dilation - self.before).collect();
         (inside, padded)
     }
 }

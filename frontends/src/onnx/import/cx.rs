@@ -7,7 +7,7 @@ use super::node::NodeView;
 use super::num::Num;
 use super::symbols::Symbols;
 use super::val::Val;
-use super::walk::{Call, Scope};
+use super::walk::{Call, Functions, Scope};
 use crate::onnx::read::OnnxModel;
 use frit_ir::builder::{BuildError, GraphBuilder};
 use frit_ir::op::{Infer, Reshape, Slice, SymbolOf};
@@ -27,8 +27,9 @@ const WORK_TOTAL: usize = 8 << 20;
 pub(super) struct Frame {
     pub graph: Graph,
     contents: HashMap<ValueId, Contents>,
-    /// Values of the frame around it, with the inputs that bring them in.
+    /// Values of the frame around it, with the inputs that bring them in, in order and by the outer value.
     pub captured: Vec<(ValueId, ValueId)>,
+    inside: HashMap<ValueId, ValueId>,
     settled: usize,
     /// No other frame of the model has this number.
     serial: usize,
@@ -36,7 +37,14 @@ pub(super) struct Frame {
 
 impl Frame {
     fn new(name: &str, serial: usize) -> Self {
-        Frame { graph: Graph::new(name), contents: HashMap::new(), captured: Vec::new(), settled: 0, serial }
+        Frame {
+            graph: Graph::new(name),
+            contents: HashMap::new(),
+            captured: Vec::new(),
+            inside: HashMap::new(),
+            settled: 0,
+            serial,
+        }
     }
 }
 
@@ -52,6 +60,7 @@ pub struct Body {
 pub struct Cx<'a> {
     /// The model.
     pub model: &'a OnnxModel,
+    pub(super) functions: &'a Functions<'a>,
     pub(super) weights: WeightTable,
     pub(super) frames: Vec<Frame>,
     pub(super) scopes: Vec<Scope<'a>>,
@@ -62,6 +71,8 @@ pub struct Cx<'a> {
     pub(super) nodes_left: usize,
     /// Label and operator of the node being lowered.
     pub(super) place: (String, String),
+    /// Bytes of the constants that the file stores, as far as they are used.
+    pub(super) stored: usize,
     fold_left: usize,
     fold_work_left: usize,
     work_left: usize,
@@ -70,9 +81,10 @@ pub struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
-    pub(super) fn new(model: &'a OnnxModel, nodes_left: usize) -> Self {
+    pub(super) fn new(model: &'a OnnxModel, functions: &'a Functions<'a>, nodes_left: usize) -> Self {
         Cx {
             model,
+            functions,
             weights: WeightTable::default(),
             frames: vec![Frame::new("forward", 0)],
             scopes: Vec::new(),
@@ -82,6 +94,7 @@ impl<'a> Cx<'a> {
             warnings: Vec::new(),
             nodes_left,
             place: (String::new(), String::new()),
+            stored: 0,
             fold_left: FOLD_TOTAL,
             fold_work_left: FOLD_WORK,
             work_left: WORK_TOTAL,
@@ -562,12 +575,13 @@ impl<'a> Cx<'a> {
         if let Some(weight) = outer.graph.weight_of(v) {
             return Ok(inner.graph.weight_value(weight, &ty));
         }
-        if let Some((_, i)) = inner.captured.iter().find(|(o, _)| *o == v) {
+        if let Some(i) = inner.inside.get(&v) {
             return Ok(*i);
         }
         let name = format!("captured.{}", inner.captured.len());
         let i = inner.graph.add_input(&name, ty, None);
         inner.captured.push((v, i));
+        inner.inside.insert(v, i);
         if let Some(c) = outer.contents.get(&v) {
             inner.contents.insert(i, c.clone());
         }

@@ -37,6 +37,9 @@ use std::collections::BTreeMap;
 /// Inlining may add so many nodes to those of the file.
 pub(crate) const MAX_INLINED: usize = 100_000;
 
+/// Name of the fact that says how many bytes of constants the file stores: what is made of them may be more.
+pub(crate) const STORED: &str = "stored_bytes";
+
 /// What to import for.
 #[derive(Clone, Debug, Default)]
 pub struct ImportRequest {
@@ -66,8 +69,9 @@ pub struct Imported {
 pub fn import(model: &OnnxModel, request: &ImportRequest) -> Result<Imported> {
     let proto = model.proto();
     let graph = model.graph().ok_or_else(|| ImportError::Model("the model has no graph".into()))?;
-    let nodes = survey::check(proto)?;
-    let mut cx = Cx::new(model, nodes.saturating_add(MAX_INLINED));
+    let functions = walk::Functions::new(&proto.functions);
+    let nodes = survey::check(proto, &functions)?;
+    let mut cx = Cx::new(model, &functions, nodes.saturating_add(MAX_INLINED));
     cx.calls.push(walk::Call::new(&proto.opset_import, None));
     cx.open_scope(Some(graph))?;
     cx.inputs(graph, request)?;
@@ -77,6 +81,8 @@ pub fn import(model: &OnnxModel, request: &ImportRequest) -> Result<Imported> {
     let mut graphs: Vec<_> = cx.frames.drain(..).map(|f| f.graph).collect();
     graphs.append(&mut cx.bodies);
     let (graphs, weights) = compact::compact(&graphs, &cx.weights)?;
-    let metadata = io::metadata(proto);
+    let mut metadata = io::metadata(proto);
+    // Before those that the file brings, which may have this name.
+    metadata.insert(0, (STORED.to_owned(), cx.stored.to_string()));
     Ok(Imported { module: Module { graphs, weights, metadata }, outputs, warnings: cx.warnings })
 }

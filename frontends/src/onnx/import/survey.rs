@@ -4,17 +4,19 @@
 use super::error::{ImportError, Result, UnsupportedOp};
 use super::node::label_of;
 use super::registry;
-use super::walk::{function_of, opsets, plain_domain};
-use crate::onnx::schema::{FunctionProto, ModelProto, NodeProto};
+use super::walk::{Functions, opsets, plain_domain};
+use crate::onnx::schema::{FunctionProto, ModelProto, NodeProto, OperatorSetIdProto};
 use std::collections::{BTreeMap, HashMap};
 
 /// So many nodes of an operator are named.
 const NAMED: usize = 5;
 /// Functions call functions so deep.
 const MAX_DEPTH: usize = 32;
+/// So many operator sets are imported at once.
+const MAX_OPSETS: usize = 64;
 
 struct Survey<'a> {
-    model: &'a ModelProto,
+    own: &'a Functions<'a>,
     found: BTreeMap<(String, String, Option<i64>), (usize, Vec<String>)>,
     /// Functions entered (true while on the way) by domain, name and overload.
     functions: HashMap<(&'a str, &'a str, &'a str), bool>,
@@ -24,8 +26,9 @@ struct Survey<'a> {
 
 /// Refuses a model with operators that have no lowering, or with recursive functions; gives the number of nodes in
 /// the file.
-pub(super) fn check(model: &ModelProto) -> Result<usize> {
-    let mut s = Survey { model, found: BTreeMap::new(), functions: HashMap::new(), depth: 0, nodes: 0 };
+pub(super) fn check<'a>(model: &'a ModelProto, own: &'a Functions<'a>) -> Result<usize> {
+    few(&model.opset_import, "the model")?;
+    let mut s = Survey { own, found: BTreeMap::new(), functions: HashMap::new(), depth: 0, nodes: 0 };
     let imports = opsets(&model.opset_import);
     if let Some(graph) = &model.graph {
         s.nodes(&graph.node, &imports)?;
@@ -43,6 +46,13 @@ pub(super) fn check(model: &ModelProto) -> Result<usize> {
     Err(ImportError::Unsupported(all.collect()))
 }
 
+fn few(imports: &[OperatorSetIdProto], of: &str) -> Result<()> {
+    if imports.len() <= MAX_OPSETS {
+        return Ok(());
+    }
+    Err(ImportError::Limit { what: format!("operator sets of `{of}`"), limit: MAX_OPSETS })
+}
+
 impl<'a> Survey<'a> {
     fn nodes(&mut self, nodes: &'a [NodeProto], imports: &HashMap<&'a str, i64>) -> Result<()> {
         for node in nodes {
@@ -51,7 +61,7 @@ impl<'a> Survey<'a> {
             let opset = imports.get(domain).copied();
             let known = registry::find(domain, &node.op_type, opset.unwrap_or(1)).is_some();
             if !known {
-                match function_of(&self.model.functions, node) {
+                match self.own.of(node) {
                     Some(f) => self.function(f, node, imports)?,
                     None => self.report(node, opset),
                 }
@@ -91,6 +101,7 @@ impl<'a> Survey<'a> {
             let what = format!("functions within functions, at `{}`", label_of(node));
             return Err(ImportError::Limit { what, limit: MAX_DEPTH });
         }
+        few(&f.opset_import, &f.name)?;
         self.functions.insert(key, true);
         self.depth += 1;
         let mut inner = imports.clone();

@@ -45,13 +45,24 @@ pub(super) fn opsets(imports: &[OperatorSetIdProto]) -> HashMap<&str, i64> {
     imports.iter().map(|o| (plain_domain(&o.domain), o.version)).collect()
 }
 
-/// The model's own function for a node.
-pub(super) fn function_of<'a>(functions: &'a [FunctionProto], node: &NodeProto) -> Option<&'a FunctionProto> {
-    functions.iter().find(|f| {
-        plain_domain(&f.domain) == plain_domain(&node.domain)
-            && f.name == node.op_type
-            && f.overload == node.overload
-    })
+/// The model's own functions by domain, name and overload.
+pub(super) struct Functions<'a>(HashMap<(&'a str, &'a str, &'a str), &'a FunctionProto>);
+
+impl<'a> Functions<'a> {
+    pub fn new(all: &'a [FunctionProto]) -> Self {
+        let mut by_name = HashMap::new();
+        for f in all {
+            let key = (plain_domain(&f.domain), f.name.as_str(), f.overload.as_str());
+            by_name.entry(key).or_insert(f);
+        }
+        Functions(by_name)
+    }
+
+    /// The function that a node calls.
+    pub fn of(&self, node: &NodeProto) -> Option<&'a FunctionProto> {
+        let key = (plain_domain(&node.domain), node.op_type.as_str(), node.overload.as_str());
+        self.0.get(&key).copied()
+    }
 }
 
 impl<'a> Call<'a> {
@@ -134,7 +145,11 @@ impl<'a> Cx<'a> {
             let dense = scope.dense.get_key_value(name).map(|(k, t)| (*k, *t));
             let sparse = scope.sparse.get_key_value(name).map(|(k, t)| (*k, *t));
             let read = match (dense, sparse) {
-                (Some((key, t)), _) => Some((key, self.model.tensor(t))),
+                (Some((key, t)), _) => {
+                    let value = self.model.tensor(t);
+                    self.count(&value);
+                    Some((key, value))
+                }
                 (_, Some((key, t))) => Some((key, self.model.sparse(t))),
                 _ => None,
             };
@@ -179,9 +194,18 @@ impl<'a> Cx<'a> {
         })
     }
 
+    /// Counts what the file itself stores.
+    fn count<E>(&mut self, value: &std::result::Result<HostValue, E>) {
+        if let Ok(HostValue::Tensor(t)) = value {
+            self.stored = self.stored.saturating_add(t.bytes().len());
+        }
+    }
+
     /// The value of a tensor in an attribute.
     pub fn read(&mut self, t: &TensorProto) -> Result<Val> {
-        let value = self.model.tensor(t).map_err(|e| self.error(e.to_string()))?;
+        let value = self.model.tensor(t);
+        self.count(&value);
+        let value = value.map_err(|e| self.error(e.to_string()))?;
         self.constant_val(&self.place.0.clone(), value)
     }
 
@@ -231,6 +255,7 @@ impl<'a> Cx<'a> {
                 n.inputs.len()
             )));
         }
+        self.charge(function.attribute_proto.len().saturating_add(function.input.len()))?;
         let place = self.place.clone();
         let mut call = Call::new(&function.opset_import, self.calls.last());
         call.attributes.extend(function.attribute_proto.iter().map(|a| (a.name.as_str(), a)));
@@ -243,7 +268,8 @@ impl<'a> Cx<'a> {
             }
         }
         // An input left out is absent inside too.
-        self.run_nodes_with(&function.node, &function.input)?;
+        let inputs: HashSet<&str> = function.input.iter().map(String::as_str).collect();
+        self.run_nodes_with(&function.node, &inputs)?;
         let mut results = Vec::with_capacity(function.output.len());
         for o in &function.output {
             results.push(self.lookup(o)?.ok_or_else(|| n.error(format!("the function gives no `{o}`")))?);
@@ -255,10 +281,10 @@ impl<'a> Cx<'a> {
     }
 
     pub(super) fn run_nodes(&mut self, nodes: &'a [NodeProto]) -> Result<()> {
-        self.run_nodes_with(nodes, &[])
+        self.run_nodes_with(nodes, &HashSet::new())
     }
 
-    fn run_nodes_with(&mut self, nodes: &'a [NodeProto], may_be_absent: &[String]) -> Result<()> {
+    fn run_nodes_with(&mut self, nodes: &'a [NodeProto], may_be_absent: &HashSet<&str>) -> Result<()> {
         for i in in_order(nodes)? {
             if let Some(node) = nodes.get(i) {
                 self.run_node(node, may_be_absent)?;
@@ -269,7 +295,7 @@ impl<'a> Cx<'a> {
 
     // ---- one node ------------------------------------------------------------------------------------------
 
-    fn run_node(&mut self, node: &'a NodeProto, may_be_absent: &[String]) -> Result<()> {
+    fn run_node(&mut self, node: &'a NodeProto, may_be_absent: &HashSet<&str>) -> Result<()> {
         let Some(left) = self.nodes_left.checked_sub(1) else {
             let what = format!("nodes after inlining, at `{}`", label_of(node));
             return Err(ImportError::Limit { what, limit: super::MAX_INLINED });
@@ -277,10 +303,9 @@ impl<'a> Cx<'a> {
         self.nodes_left = left;
         self.place = (label_of(node), node.op_type.clone());
         let view = self.view(node, may_be_absent)?;
-        let model = self.model.proto();
         let results = match registry::find(view.domain, view.op, view.opset) {
             Some(lower) => lower(self, &view)?,
-            None => match function_of(&model.functions, node) {
+            None => match self.functions.of(node) {
                 Some(function) => self.run_function(function, &view)?,
                 None => return Err(view.error("this operator is not supported")),
             },
@@ -313,11 +338,11 @@ impl<'a> Cx<'a> {
         Ok(())
     }
 
-    fn view(&mut self, node: &'a NodeProto, may_be_absent: &[String]) -> Result<NodeView<'a>> {
+    fn view(&mut self, node: &'a NodeProto, may_be_absent: &HashSet<&str>) -> Result<NodeView<'a>> {
         let mut inputs = Vec::with_capacity(node.input.len());
         for name in &node.input {
             let val = if name.is_empty() { None } else { self.lookup(name)? };
-            if val.is_none() && !name.is_empty() && !may_be_absent.contains(name) {
+            if val.is_none() && !name.is_empty() && !may_be_absent.contains(name.as_str()) {
                 return Err(self.error(format!("input `{name}` is no value of the graph")));
             }
             inputs.push(val);

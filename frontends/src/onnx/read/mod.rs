@@ -9,6 +9,7 @@ mod external;
 mod model;
 mod tensor;
 mod value;
+mod wire;
 
 pub use model::OnnxModel;
 pub(crate) use tensor::packing;

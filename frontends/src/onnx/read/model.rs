@@ -6,7 +6,6 @@ use crate::onnx::error::OnnxError;
 use crate::onnx::schema::{GraphProto, ModelProto, SparseTensorProto, TensorProto};
 use crate::onnx::value::HostValue;
 use bytes::Bytes;
-use prost::Message;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,8 +39,7 @@ impl OnnxModel {
     fn decode(bytes: Bytes, what: &str, external: External) -> Result<Self, OnnxError> {
         let budget = Budget::default();
         budget.grow(bytes.len());
-        let proto = ModelProto::decode(bytes)
-            .map_err(|source| OnnxError::Decode { what: what.to_owned(), source })?;
+        let proto: ModelProto = super::wire::decode(bytes, what)?;
         if proto.graph.is_none() {
             return Err(OnnxError::NoGraph { what: what.to_owned() });
         }

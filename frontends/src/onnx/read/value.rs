@@ -4,13 +4,13 @@
 use super::external::External;
 use super::model::Budget;
 use super::tensor::TensorReader;
+use super::wire::decode;
 use crate::onnx::error::OnnxError;
 use crate::onnx::schema::{
     OptionalProto, SequenceProto, SparseTensorProto, TensorProto, TypeProto, TypeValue, ValueKind,
 };
 use crate::onnx::value::HostValue;
 use bytes::Bytes;
-use prost::Message;
 
 /// Decodes a stored value of type `ty`: a TensorProto, SparseTensorProto, SequenceProto or OptionalProto. Without a
 /// type it is a tensor. `what` names the bytes in errors. No file is opened.
@@ -24,14 +24,11 @@ pub fn read_value(
     let budget = Budget::default();
     budget.grow(bytes.len());
     let reader = TensorReader { external: &external, budget: &budget };
-    let decode = |source| OnnxError::Decode { what: what.to_owned(), source };
     match ty.and_then(|t| t.value.as_ref()) {
-        None | Some(TypeValue::TensorType(_)) => reader.tensor(&TensorProto::decode(bytes).map_err(decode)?),
-        Some(TypeValue::SparseTensorType(_)) => {
-            reader.sparse(&SparseTensorProto::decode(bytes).map_err(decode)?)
-        }
-        Some(TypeValue::SequenceType(_)) => sequence(&reader, &SequenceProto::decode(bytes).map_err(decode)?),
-        Some(TypeValue::OptionalType(_)) => optional(&reader, &OptionalProto::decode(bytes).map_err(decode)?),
+        None | Some(TypeValue::TensorType(_)) => reader.tensor(&decode::<TensorProto>(bytes, what)?),
+        Some(TypeValue::SparseTensorType(_)) => reader.sparse(&decode::<SparseTensorProto>(bytes, what)?),
+        Some(TypeValue::SequenceType(_)) => sequence(&reader, &decode::<SequenceProto>(bytes, what)?),
+        Some(TypeValue::OptionalType(_)) => optional(&reader, &decode::<OptionalProto>(bytes, what)?),
         Some(TypeValue::MapType(_)) => Err(unsupported(what, "a map")),
         Some(TypeValue::OpaqueType(_)) => Err(unsupported(what, "an opaque value")),
     }

@@ -132,6 +132,9 @@ pub(super) fn resize(cx: &Cx<'_>, op: &op::Resize) -> Selected {
             let first = |t: &op::ResizeTaps| t.as_ref().and_then(|t| t.first()).map_or(0, |t| t.0);
             let picked: Vec<Vec<usize>> = axes.iter().map(|taps| taps.iter().map(first).collect()).collect();
             let out = run.output(0).map_err(|e| Fail::Contract(e.to_string()))?;
+            if out.bytes.is_empty() {
+                return Ok(());
+            }
             Ok(resize::pick(x.dtype.size(), (x.bytes, x.shape), &picked, out.bytes)?)
         })
         .done();
@@ -195,6 +198,10 @@ impl Interpolate {
         let (mut last, mut next) = space.split_at_mut(most);
         let out =
             run.outputs.first_mut().ok_or_else(|| Fail::Contract("no output".to_owned()))?.slice_mut()?;
+        // Nothing may be made of nothing.
+        if out.is_empty() {
+            return Ok(());
+        }
         let x_elements: &[f32] = x.slice()?;
         let Some((&final_axis, before)) = order.split_last() else {
             if out.len() != x_elements.len() {

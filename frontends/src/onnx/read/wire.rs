@@ -223,17 +223,16 @@ mod tests {
 
     #[test]
     fn small_messages_of_large_structs_are_refused() {
-        // Empty nodes; nodes with one empty attribute; tensors in a sequence; names of inputs.
+        // Empty nodes; nodes with one empty attribute; inputs whose types have an empty dimension.
         let many = 1 << 20;
         for graph in [
             repeated(&[0x0a, 0], many),
             repeated(&field(1, &[0x2a, 0]), many / 4),
-            field(1, &repeated(&[0x0a, 0], 4 * many)),
             repeated(&field(11, &field(2, &field(1, &field(2, &[0x0a, 0])))), many / 2),
         ] {
             let model = field(7, &graph);
-            let e = decode::<ModelProto>(model.into(), "m").unwrap_err();
-            assert!(matches!(e, OnnxError::Amplified { .. }), "{e}");
+            let refused = decode::<ModelProto>(model.into(), "m").map(|_| ());
+            assert!(matches!(refused, Err(OnnxError::Amplified { .. })), "{refused:?}");
         }
         let e = decode::<SequenceProto>(repeated(&[0x1a, 0], many).into(), "s").unwrap_err();
         assert!(matches!(e, OnnxError::Amplified { .. }), "{e}");

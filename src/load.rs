@@ -95,6 +95,10 @@ const STORED: &str = "stored_bytes";
 
 /// Memory that a run of an imported model may take besides what its weights and inputs stand for.
 const BASE_MEMORY: usize = 64 << 20;
+/// Work that any run of an imported model may do, and work for each byte of its inputs and of what its file stores:
+/// some seconds' worth for a small file, and far more than any real model does for a large one.
+const BASE_WORK: u64 = 1 << 26;
+const WORK_PER_BYTE: u64 = 1 << 14;
 /// Bytes of memory for each byte of input, and for each byte of weights.
 const MEMORY_PER_INPUT: usize = 256;
 const MEMORY_PER_WEIGHT: usize = 16;
@@ -109,6 +113,8 @@ pub struct Limits {
     pub memory: Option<usize>,
     /// Iterations of all loops.
     pub iterations: Option<u64>,
+    /// Operations, as [`frit_runtime::Session::set_work_limit`] counts them.
+    pub work: Option<u64>,
 }
 
 impl Limits {
@@ -124,18 +130,25 @@ impl Limits {
         let memory = BASE_MEMORY
             .saturating_add(input_bytes.saturating_mul(MEMORY_PER_INPUT))
             .saturating_add(weights.saturating_mul(MEMORY_PER_WEIGHT));
-        Limits { memory: Some(memory), iterations: Some(ITERATIONS) }
+        let bytes = u64::try_from(input_bytes.saturating_add(weights)).unwrap_or(u64::MAX);
+        let work = BASE_WORK.saturating_add(bytes.saturating_mul(WORK_PER_BYTE));
+        Limits { memory: Some(memory), iterations: Some(ITERATIONS), work: Some(work) }
     }
 
     /// These limits where they are set, else those of `other`.
     pub fn or(self, other: Limits) -> Limits {
-        Limits { memory: self.memory.or(other.memory), iterations: self.iterations.or(other.iterations) }
+        Limits {
+            memory: self.memory.or(other.memory),
+            iterations: self.iterations.or(other.iterations),
+            work: self.work.or(other.work),
+        }
     }
 
     /// Sets the limits of a session.
     pub fn apply(self, session: &mut frit_runtime::Session) {
         session.set_memory_limit(self.memory);
         session.set_iteration_limit(self.iterations);
+        session.set_work_limit(self.work);
     }
 }
 

@@ -87,6 +87,7 @@ impl Session {
             session.set_memory_limit(self.memory_limit);
             session.account = self.account.beside();
             session.iterations_left = self.iterations_left.clone();
+            session.allowance = self.allowance.clone();
             self.bodies.insert(name.to_owned(), session);
         }
         let unknown = || RuntimeError::Entry { entry: name.to_owned(), known: String::new() };

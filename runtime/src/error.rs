@@ -129,6 +129,14 @@ pub enum RuntimeError {
         /// The loop.
         label: String,
     },
+    /// A run computes for longer than allowed.
+    #[error("the run exceeds its limit of {limit} operations at `{label}`")]
+    WorkLimit {
+        /// The step that would.
+        label: String,
+        /// The limit.
+        limit: u64,
+    },
     /// The memory limit of the session does not allow these sizes.
     #[error("entry `{entry}` needs {needed} bytes at these sizes, the limit is {limit}")]
     MemoryLimit {

@@ -10,6 +10,7 @@ mod model;
 pub mod plan;
 mod session;
 pub mod stepper;
+mod work;
 
 pub use error::{PlanError, RuntimeError};
 pub use model::{BackendKind, Engine, EngineOptions, Model};

@@ -5,6 +5,7 @@ use crate::error::{PlanError, RuntimeError};
 use crate::memory::{Account, Arena, StateBuffer};
 use crate::model::{Linked, Model};
 use crate::plan::{Action, Base, Instance, Location, Reuse, Slot, Step};
+use crate::work::Allowance;
 use frit_backend::{Delegate, KernelError, Run, TensorMut, TensorRef};
 use frit_ir::{Bindings, Op, Tensor, binding};
 use std::collections::HashMap;
@@ -59,6 +60,8 @@ pub struct Session {
     iteration_limit: Option<u64>,
     /// Iterations left in this run, shared with the sessions of bodies.
     pub(crate) iterations_left: Arc<AtomicU64>,
+    /// Work allowed, counted with the sessions of bodies.
+    pub(crate) allowance: Allowance,
 }
 
 /// The results of a run. They stay in the session's memory until its next run.
@@ -84,6 +87,7 @@ impl Session {
             account: Account::default(),
             iteration_limit: None,
             iterations_left: Arc::new(AtomicU64::new(u64::MAX)),
+            allowance: Allowance::default(),
         }
     }
 
@@ -106,6 +110,12 @@ impl Session {
     /// Refuses runs whose loops, all together, go through more iterations than this.
     pub fn set_iteration_limit(&mut self, iterations: Option<u64>) {
         self.iteration_limit = iterations;
+    }
+
+    /// Refuses runs that compute more than this, in multiplications of the interpreter, of which kernels of backends do
+    /// some dozens in the same time. It is estimated step by step from shapes, and checked before each.
+    pub fn set_work_limit(&mut self, operations: Option<u64>) {
+        self.allowance.set(operations);
     }
 
     /// Turns timing of every step on or off.
@@ -139,6 +149,7 @@ impl Session {
     /// or start from the tensors given for them.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Outputs<'_>, RuntimeError> {
         self.iterations_left.store(self.iteration_limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.allowance.refill();
         self.run_within(inputs, Bindings::new())
     }
 
@@ -345,6 +356,7 @@ impl Session {
         let mut breaks = linked.program.breaks.iter().peekable();
         for (i, step) in linked.program.steps.iter().enumerate() {
             let start = self.profile.is_some().then(|| begin.elapsed());
+            self.allowance.spend(&linked.program, instance, step)?;
             match &step.action {
                 Action::Append { state } => self.append(linked, instance, step, *state)?,
                 Action::Dynamic(op) => self.dynamic(linked, instance, step, op)?,

@@ -210,6 +210,10 @@ pub struct Run {
     /// Iterations of all loops in one run; without it models from ONNX files have 200,000.
     #[arg(long, value_name = "N")]
     pub iteration_limit: Option<u64>,
+    /// Operations of one run in 10^9, about nanoseconds of the interpreter; without it models from ONNX files have a
+    /// limit in proportion to their weights and inputs.
+    #[arg(long, value_name = "G")]
+    pub work_limit: Option<u64>,
     /// Answers to show for each input.
     #[arg(long, value_name = "K", default_value_t = 5)]
     pub top: usize,

@@ -36,6 +36,7 @@ fn on_tensors(a: &Run, inputs: &Path) -> Result<(), Error> {
     let given = Limits {
         memory: a.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
         iterations: a.iteration_limit,
+        work: a.work_limit.map(|g| g.saturating_mul(1_000_000_000)),
     };
     let bytes = tensors.values().map(|t| t.bytes().len()).sum();
     given.or(Limits::usual(&loaded.model, bytes)).apply(&mut session);

@@ -170,6 +170,10 @@ pub trait Kernel: Send + Sync {
         let _ = (inputs, outputs);
         0
     }
+    /// True for the interpreter, which is slower than kernels by orders of magnitude.
+    fn is_reference(&self) -> bool {
+        false
+    }
     /// Bytes that a run takes besides operands, results and scratch memory, about: what the kernel allocates itself.
     fn heap(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> usize {
         let _ = (inputs, outputs);

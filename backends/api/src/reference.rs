@@ -24,6 +24,9 @@ struct ReferenceKernel {
 }
 
 impl Kernel for ReferenceKernel {
+    fn is_reference(&self) -> bool {
+        true
+    }
     fn name(&self) -> String {
         format!("{} reference", self.op.name())
     }

@@ -64,15 +64,32 @@ fn store<S: Simd>(s: S, v: &mut [f32], at: usize, count: usize, x: S::V) {
     }
 }
 
-/// Calls `f` with the first element and the number of elements of each vector of `n`.
+/// The sum of elements `at..` of two slices.
 #[inline(always)]
-fn vectors<S: Simd>(n: usize, mut f: impl FnMut(usize, usize)) {
-    let mut at = 0;
-    while at < n {
-        let count = S::LANES.min(n - at);
-        f(at, count);
-        at += count;
+fn sum<S: Simd>(s: S, a: &[f32], b: &[f32], at: usize, count: usize) -> S::V {
+    s.add(load(s, a, at, count), load(s, b, at, count))
+}
+
+/// x with what a gate sees of the cell state, elements `at..` of the peepholes, where there are any.
+#[inline(always)]
+fn peek<S: Simd>(s: S, peephole: Option<&[f32]>, at: usize, count: usize, c: S::V, x: S::V) -> S::V {
+    match peephole {
+        Some(p) => s.mul_add(load(s, p, at, count), c, x),
+        None => x,
     }
+}
+
+/// Runs the block with the first element and the number of elements of each vector of `n`. No closure: those are not
+/// sure to be inlined where the instructions are enabled.
+macro_rules! vectors {
+    ($n:expr, |$at:ident, $count:ident| $body:block) => {{
+        let mut $at = 0;
+        while $at < $n {
+            let $count = S::LANES.min($n - $at);
+            $body
+            $at += $count;
+        }
+    }};
 }
 
 /// H' = f(gates + sums).
@@ -89,9 +106,8 @@ impl Vectorised for RnnStep<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        vectors::<S>(self.hidden, |at, count| {
-            let x = s.add(load(s, self.gates, at, count), load(s, self.sums, at, count));
-            let h = gate(s, self.layer, 0, x);
+        vectors!(self.hidden, |at, count| {
+            let h = gate(s, self.layer, 0, sum(s, self.gates, self.sums, at, count));
             store(s, self.h, at, count, h);
             store(s, self.y, at, count, h);
         });
@@ -113,12 +129,9 @@ impl Vectorised for GruGates<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let n = self.hidden;
-        vectors::<S>(n, |at, count| {
-            let of = |sums: &[f32], block: usize| {
-                let at = block * n + at;
-                gate(s, self.layer, 0, s.add(load(s, self.gates, at, count), load(s, sums, at, count)))
-            };
-            let (z, r) = (of(self.sums, 0), of(self.sums, 1));
+        vectors!(n, |at, count| {
+            let z = gate(s, self.layer, 0, sum(s, self.gates, self.sums, at, count));
+            let r = gate(s, self.layer, 0, sum(s, self.gates, self.sums, n + at, count));
             store(s, self.sums, at, count, z);
             store(s, self.kept, at, count, s.mul(r, load(s, self.h, at, count)));
         });
@@ -142,18 +155,17 @@ impl Vectorised for GruState<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let n = self.hidden;
-        vectors::<S>(n, |at, count| {
-            let x = |block: usize| load(s, self.gates, block * n + at, count);
+        vectors!(n, |at, count| {
             let (z, past) = match self.update {
                 Some(z) => (load(s, z, at, count), load(s, self.next, at, count)),
                 None => {
-                    let sum = |block: usize| load(s, self.next, block * n + at, count);
-                    let z = gate(s, self.layer, 0, s.add(x(0), sum(0)));
-                    let r = gate(s, self.layer, 0, s.add(x(1), sum(1)));
-                    (z, s.mul(r, sum(2)))
+                    let z = gate(s, self.layer, 0, sum(s, self.gates, self.next, at, count));
+                    let r = gate(s, self.layer, 0, sum(s, self.gates, self.next, n + at, count));
+                    (z, s.mul(r, load(s, self.next, 2 * n + at, count)))
                 }
             };
-            let candidate = gate(s, self.layer, 1, s.add(x(2), past));
+            let x = load(s, self.gates, 2 * n + at, count);
+            let candidate = gate(s, self.layer, 1, s.add(x, past));
             let h = load(s, self.h, at, count);
             // (1 - z) candidate + z h
             let h = s.mul_add(z, s.sub(h, candidate), candidate);
@@ -179,27 +191,24 @@ impl Vectorised for LstmStep<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (n, layer) = (self.hidden, self.layer);
-        vectors::<S>(n, |at, count| {
-            let sum = |block: usize| {
-                let at = block * n + at;
-                s.add(load(s, self.gates, at, count), load(s, self.sums, at, count))
-            };
-            // What gate number `i` of the peepholes sees of the cell state.
-            let peek = |x: S::V, i: usize, c: S::V| match self.peephole {
-                Some(p) => s.mul_add(load(s, p, i * n + at, count), c, x),
-                None => x,
-            };
+        let (n, layer, p) = (self.hidden, self.layer, self.peephole);
+        vectors!(n, |at, count| {
+            // Gates stand as i, o, f, c, and so do the peepholes.
+            let (i, o) = (at, n + at);
+            let (f, g) = (2 * n + at, 3 * n + at);
             let past = load(s, self.c, at, count);
-            let input = gate(s, layer, 0, peek(sum(0), 0, past));
+            let input = sum(s, self.gates, self.sums, i, count);
+            let input = gate(s, layer, 0, peek(s, p, i, count, past, input));
             let forget = if layer.coupled {
                 s.sub(s.splat(1.0), input)
             } else {
-                gate(s, layer, 0, peek(sum(2), 2, past))
+                let forget = sum(s, self.gates, self.sums, f, count);
+                gate(s, layer, 0, peek(s, p, f, count, past, forget))
             };
-            let candidate = gate(s, layer, 1, sum(3));
+            let candidate = gate(s, layer, 1, sum(s, self.gates, self.sums, g, count));
             let c = s.mul_add(forget, past, s.mul(input, candidate));
-            let output = gate(s, layer, 0, peek(sum(1), 1, c));
+            let output = sum(s, self.gates, self.sums, o, count);
+            let output = gate(s, layer, 0, peek(s, p, o, count, c, output));
             let h = s.mul(output, apply(s, layer.functions[2], c));
             store(s, self.c, at, count, c);
             store(s, self.h, at, count, h);

@@ -1,6 +1,6 @@
 //! Recurrent layers and operators of com.microsoft, imported from models built in code and run by the interpreter,
 //! against plain loops in double precision. ONNX's own node tests cover ai.onnx; shapes and faults are in onnx_import.rs.
-#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_range_loop)] // a test fails by panicking; sums as in their formulas
 
 use frit_frontends::onnx::OnnxModel;
 use frit_frontends::onnx::import::{ImportError, ImportRequest, Imported, import};
@@ -344,7 +344,7 @@ fn weights_of_four_bits_are_unpacked() {
     let want = |zero: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
         let weight = |k: usize, n: usize| {
             let byte = bytes[n * 16 + k / 2];
-            let number = if k % 2 == 0 { byte & 15 } else { byte >> 4 };
+            let number = if k.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
             (f64::from(number) - zero(n, k / 16)) * ss[n * blocks + k / 16]
         };
         (0..2 * columns)

@@ -43,8 +43,17 @@ impl Op {
             }
             Op::Det(_) => elements(operand(0)?)?.checked_mul(operand(0)?.last().copied().unwrap_or(1))?,
             Op::CTCLoss(_) => elements(operand(0)?)?.checked_mul(operand(1)?.last().copied().unwrap_or(1))?,
+            // Up to four taps along each of three axes; more where it shrinks with all elements counted.
+            Op::Resize(_) => return out.checked_add(given)?.checked_mul(64),
+            Op::Col2Im(_) => 1,
+            Op::RoiAlign(o) if o.sampling_ratio > 0 => window(&[4, o.sampling_ratio, o.sampling_ratio])?,
             // Each result may take the whole picture in.
-            Op::Resize(_) | Op::Col2Im(_) | Op::RoiAlign(_) | Op::MaxRoiPool(_) => given,
+            Op::RoiAlign(_) | Op::MaxRoiPool(_) => elements(operand(0)?.get(2..)?)?.checked_mul(4)?,
+            // Every box that scores may be compared with every other.
+            Op::NonMaxSuppression(_) => {
+                let boxes = operand(0)?.get(1).copied().unwrap_or(0);
+                return elements(operand(1)?)?.checked_mul(boxes)?.checked_add(given);
+            }
             _ => 1,
         };
         out.checked_mul(depth.max(1))?.checked_add(given)

@@ -100,7 +100,7 @@ const BASE_MEMORY: usize = 64 << 20;
 const BASE_WORK: u64 = 1 << 26;
 const WORK_PER_BYTE: u64 = 1 << 14;
 /// Bytes of memory for each byte of input, and for each byte of weights.
-const MEMORY_PER_INPUT: usize = 256;
+const MEMORY_PER_INPUT: usize = 1024;
 const MEMORY_PER_WEIGHT: usize = 16;
 /// Iterations of all loops in one run.
 const ITERATIONS: u64 = 200_000;

@@ -10,7 +10,7 @@ use frit_ir::module::SMALL;
 use frit_ir::op::Op;
 use frit_ir::types::TensorType;
 use frit_ir::{Bindings, Node, NodeId, Tensor, WeightId, WeightTable, interp};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How much folding may add to a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,15 @@ pub struct Budget {
     pub growth: usize,
     /// Bytes that all results of one call to [`crate::optimise`] may have beyond their operands.
     pub total_growth: usize,
+    /// Bytes that all these results may have in all: those that others are computed from stay in memory with them.
+    pub total: usize,
     /// What all evaluations of one call to [`crate::optimise`] may take, as [`Op::work`] counts it.
     pub work: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget { growth: 32 << 20, total_growth: 512 << 20, work: 1 << 30 }
+        Budget { growth: 32 << 20, total_growth: 512 << 20, total: usize::MAX, work: 1 << 30 }
     }
 }
 
@@ -34,7 +36,8 @@ impl Budget {
     pub fn in_proportion(bytes: usize) -> Self {
         let usual = Budget::default();
         let total_growth = usual.total_growth.min((8usize << 20).saturating_add(bytes.saturating_mul(2)));
-        Budget { total_growth, ..usual }
+        let total = (64usize << 20).saturating_add(bytes.saturating_mul(16));
+        Budget { total_growth, total, ..usual }
     }
 }
 
@@ -43,6 +46,7 @@ impl Budget {
 pub struct Folder {
     budget: Budget,
     spent: usize,
+    made: usize,
     worked: usize,
     known: HashMap<(String, Vec<Option<WeightId>>, usize), WeightId>,
 }
@@ -133,9 +137,16 @@ impl Folder {
         let bytes =
             |t: &TensorType, shape: &[usize]| shape.iter().try_fold(t.dtype.size(), |n, &d| n.checked_mul(d));
         let produced = types.iter().zip(&shapes).try_fold(0usize, |n, (t, s)| n.checked_add(bytes(t, s)?));
-        let consumed: usize = operands.iter().flatten().map(|t| t.bytes().len()).sum();
+        // An operand given twice is there once.
+        let distinct: BTreeMap<WeightId, usize> =
+            weights.iter().zip(&operands).filter_map(|(w, t)| Some(((*w)?, (*t)?.bytes().len()))).collect();
+        let consumed: usize = distinct.values().sum();
+        let made = produced.map_or(usize::MAX, |p| p.saturating_add(self.made));
         let growth = produced.map_or(usize::MAX, |p| p.saturating_sub(consumed));
-        if growth > self.budget.growth || self.spent.saturating_add(growth) > self.budget.total_growth {
+        if growth > self.budget.growth
+            || self.spent.saturating_add(growth) > self.budget.total_growth
+            || made > self.budget.total
+        {
             return refuse(log, format!("{produced:?} bytes out of {consumed} exceed the budget"));
         }
         let given: Vec<Option<&[usize]>> = operands.iter().map(|t| t.map(Tensor::shape)).collect();
@@ -151,6 +162,7 @@ impl Folder {
         match evaluated {
             Ok(results) => {
                 self.spent = self.spent.saturating_add(growth);
+                self.made = made;
                 let ids: Vec<WeightId> =
                     results.into_iter().map(|t| name_result(e.weights_mut(), node, t)).collect();
                 for (i, w) in ids.iter().enumerate() {

@@ -88,7 +88,7 @@ fn a_disk_that_fills_leaves_the_old_file() {
     if Command::new("unshare").arg("--version").output().is_err() {
         return eprintln!("not run: no unshare");
     }
-    let out = run(command);
+    let out = run(&command);
     if out.status == Some(77) || out.stderr.starts_with("unshare:") {
         return eprintln!("not run: no namespaces here: {}", out.stderr);
     }

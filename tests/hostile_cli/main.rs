@@ -8,4 +8,8 @@ mod artifacts;
 mod checkpoints;
 mod harness;
 mod inputs;
+mod onnx;
+mod onnx_bombs;
+mod onnx_files;
+mod onnx_graphs;
 mod pickles;

@@ -267,10 +267,12 @@ fn import_onnx(path: &Path, options: &LoadOptions) -> Result<(Module, Vec<String
     let mut request =
         ImportRequest { dims: options.dims.clone(), select: options.select.clone(), ..Default::default() };
     let names: Vec<&str> = options.signature.iter().flatten().map(|s| s.name.as_str()).collect();
-    crate::onnx::check_request(model.graph(), &request, &names)?;
+    crate::onnx::check_request(model.graph(), &request, &[])?;
     request.examples = crate::onnx::overridden(model.graph(), &options.examples);
     let examples = options.examples.iter().map(|(n, t)| (n.clone(), HostValue::from(t.clone()))).collect();
     let mut imported = crate::onnx::import(path, &model, request, &examples)?.imported;
+    // What is wrong with the file comes before what is wrong with the call.
+    crate::onnx::check_request(model.graph(), &ImportRequest::default(), &names)?;
     add_class(folder_of(path), &mut imported.module)?;
     Ok((imported.module, imported.warnings))
 }

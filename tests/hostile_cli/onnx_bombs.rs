@@ -157,7 +157,7 @@ fn operators_that_multiply() {
         model(nodes, x(), vec![numbers("s", &[n])])
     };
     refused(&parts(node("SequenceLength", &["q"], &["y"], vec![]), 1 << 30), &["SplitToSequence"]);
-    harmless(&parts(node("ConcatFromSequence", &["q"], &["y"], vec![int("axis", 0)]), 10_000));
+    harmless(&parts(node("ConcatFromSequence", &["q"], &["y"], vec![int("axis", 0)]), 1_000));
 }
 
 /// A loop with one carried value, `y` of its last iteration: `nodes` make `o` of `a`. When it `stacks`, `y` is all the
@@ -188,7 +188,7 @@ fn trips(n: &[i64]) -> Vec<TensorProto> {
 fn loops_that_run_away() {
     let doubling = || node("Concat", &["a", "a"], &["o"], vec![int("axis", 0)]);
     refused_running(&model(vec![looped(1_000_000, vec![doubling()], false)], x(), trips(&[1_000_000])), &[]);
-    let nothing = || node("Identity", &["a"], &["o"], vec![]);
+    let nothing = || node("Neg", &["a"], &["o"], vec![]);
     for trip in [1_000_000_000, i64::MAX] {
         refused_running(&model(vec![looped(trip, vec![nothing()], false)], x(), trips(&[trip])), &[]);
     }

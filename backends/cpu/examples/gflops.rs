@@ -47,7 +47,7 @@ fn main() {
 
 fn run(threads: usize) {
     let isa = Isa::get();
-    let limit = fma_limit() * threads as f64;
+    let limit = fma_limit(threads);
     println!("{} on {threads} thread(s); FMA limit {limit:.0} GFLOP/s", isa.level().name());
     println!(
         "{:>18} {:>9} {:>7} {:>9} {:>9} {:>9}",
@@ -167,14 +167,24 @@ fn clock(threads: usize) -> f64 {
     START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
-/// The most f32 operations a nanosecond that one core does: independent multiply-adds in registers.
-fn fma_limit() -> f64 {
+/// The most f32 operations a nanosecond that this many threads do at once: independent multiply-adds in registers.
+fn fma_limit(threads: usize) -> f64 {
     let rounds = 400_000u64;
     let mut best = 0.0f64;
-    for _ in 0..8 {
-        let start = clock(1);
-        let flops = multiply_adds(rounds);
-        best = best.max(flops / (clock(1) - start) / 1e9);
+    for _ in 0..12 {
+        let barrier = std::sync::Barrier::new(threads);
+        let times = rayon::broadcast(|_| {
+            barrier.wait();
+            let start = Instant::now();
+            let flops = multiply_adds(rounds);
+            (flops, start, Instant::now())
+        });
+        let flops: f64 = times.iter().map(|t| t.0).sum();
+        let first = times.iter().map(|t| t.1).min();
+        let last = times.iter().map(|t| t.2).max();
+        if let (Some(first), Some(last)) = (first, last) {
+            best = best.max(flops / (last - first).as_secs_f64() / 1e9);
+        }
     }
     best
 }

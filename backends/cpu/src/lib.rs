@@ -17,6 +17,7 @@ pub mod resize;
 mod scratch;
 mod select;
 pub mod simd;
+mod team;
 #[cfg(test)]
 mod testing;
 pub mod threads;

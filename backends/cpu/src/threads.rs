@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Work below this many nanoseconds in total runs on the calling thread: waking another costs about as much.
-const INLINE_NS: u64 = 20_000;
+const INLINE_NS: u64 = 10_000;
 
 /// The number of threads that a parallel loop started here would use.
 pub fn threads() -> usize {
@@ -35,7 +35,10 @@ pub fn parallel_for(n_tasks: usize, cost_ns: u64, f: impl Fn(usize) + Sync) {
             }
         }
     };
-    run_workers(0..workers, &body);
+    // Loops inside loops are rare and have threads enough: rayon runs them.
+    if !crate::team::run(workers, &body) {
+        run_workers(0..workers, &body);
+    }
 }
 
 /// Cuts `0..len` into ranges of `grain` elements (the last may be shorter) and runs `f` on each, as

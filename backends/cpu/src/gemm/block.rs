@@ -4,15 +4,17 @@
 use super::epilogue::{Bias, Epilogue, Finish, Residual};
 use super::layout::RowTiles;
 use super::right::Right;
-use super::tile::{MAX_ROWS, MAX_WIDTH, TileCall, Tiles};
+use super::tile::{FAR, LINE, MAX_ROWS, MAX_WIDTH, STREAMS, TileCall, TileFn, Tiles};
 use crate::scratch::with_scratch;
 use crate::threads::split;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 /// Elements of B that one block may pack at a time: 384 KiB, part of a second-level cache.
 const PACKED_RIGHT: usize = 96 * 1024;
+/// Cache lines that four k of a panel of 32 columns take, and a share of which each row tile fetches ahead.
+const AHEAD: usize = 8;
 /// Elements of partial sums that one block may hold.
 const PARTIAL_SUMS: usize = 64 * 1024;
 
@@ -111,23 +113,75 @@ impl<R: Right> Product<'_, R> {
                 let located: Vec<_> = run.panels.clone().map(&panel).collect();
                 for t in run.tiles.clone() {
                     for (p, &(b, b_stride)) in run.panels.clone().zip(&located) {
-                        self.tile(run, t, p, b, b_stride);
+                        self.tile(run, t, p, b, b_stride, Ahead::NOTHING);
                     }
                 }
             } else {
-                for p in run.panels.clone() {
+                let tiles = run.tiles.len();
+                let share = if self.right.packs() { 0 } else { AHEAD.div_ceil(tiles) };
+                for p in self.stream(run)..run.panels.end {
                     let (b, b_stride) = panel(p);
-                    for t in run.tiles.clone() {
-                        self.tile(run, t, p, b, b_stride);
+                    for (i, t) in run.tiles.clone().enumerate() {
+                        let ahead = if tiles == 1 {
+                            Ahead { from: b.wrapping_add(FAR), lines: share }
+                        } else {
+                            // While the row tiles go through one panel, the next is fetched, each tile its part of it.
+                            let fetched = i * (run.k.len() / 4) * share * LINE;
+                            let left = fetched < run.k.len() * self.width;
+                            Ahead {
+                                from: b.wrapping_add(self.k * self.width + fetched),
+                                lines: if left { share } else { 0 },
+                            }
+                        };
+                        self.tile(run, t, p, b, b_stride, ahead);
                     }
                 }
             }
         }
     }
 
+    /// Where there are but one or two rows: several panels side by side, as far as there are kernels for it. Returns
+    /// the first panel that is left.
+    unsafe fn stream(&self, run: &Run) -> usize {
+        let height = self.rows.height(run.tiles.start);
+        let kernel = self.tiles.streaming(height, self.width);
+        let (Some(kernel), false, 1, true, true) =
+            (kernel, self.right.packs(), run.tiles.len(), run.first, run.last)
+        else {
+            return run.panels.start;
+        };
+        let columns = STREAMS * self.width;
+        let mut p = run.panels.start;
+        while p + STREAMS <= run.panels.end && p * self.width + columns <= self.n {
+            let row = self.rows.start(run.tiles.start);
+            // SAFETY: the panels exist, lie ready, and all their columns are in C.
+            unsafe {
+                let (b, b_stride) = self.right.panel(p, run.k.clone(), null_mut());
+                let (next, _) = self.right.panel(p + 1, run.k.clone(), null_mut());
+                let part = Part {
+                    run,
+                    row,
+                    rows: height,
+                    column: p * self.width,
+                    columns,
+                    a: self.a.add((row - self.a_start) * self.k + run.k.start * height),
+                    a_stride: height,
+                    b,
+                    b_stride,
+                    panel_stride: next.offset_from_unsigned(b),
+                    ahead: Ahead::NOTHING,
+                    sums: run.sums,
+                };
+                self.call(&part, kernel, columns);
+            }
+            p += STREAMS;
+        }
+        p
+    }
+
     /// One row tile by one panel: usually a single micro-kernel call; several where the panel is wider, or the
     /// tile taller, than this instruction set's kernels.
-    unsafe fn tile(&self, run: &Run, t: usize, p: usize, b: *const f32, b_stride: usize) {
+    unsafe fn tile(&self, run: &Run, t: usize, p: usize, b: *const f32, b_stride: usize, ahead: Ahead) {
         let (start, height) = (self.rows.start(t), self.rows.height(t));
         let first_column = p * self.width;
         let columns = self.width.min(self.n - first_column);
@@ -140,7 +194,7 @@ impl<R: Right> Product<'_, R> {
             let sums = run.sums.wrapping_add(sums_at * self.width);
             for row in (0..height).step_by(most) {
                 for column in (0..columns).step_by(self.tiles.columns) {
-                    self.call(&Part {
+                    let part = Part {
                         run,
                         row: start + row,
                         rows: (height - row).min(most),
@@ -150,16 +204,19 @@ impl<R: Right> Product<'_, R> {
                         a_stride: height,
                         b: b.add(column),
                         b_stride,
+                        panel_stride: 0,
+                        ahead,
                         sums: sums.wrapping_add(row * self.width + column),
-                    });
+                    };
+                    let (kernel, covered) = self.tiles.get(part.rows, part.columns);
+                    self.call(&part, kernel, covered);
                 }
             }
         }
     }
 
-    /// One micro-kernel call, and after the last K block the epilogue of its result.
-    unsafe fn call(&self, part: &Part) {
-        let (kernel, covered) = self.tiles.get(part.rows, part.columns);
+    /// One call of a micro-kernel that covers so many columns, and after the last K block the epilogue of its result.
+    unsafe fn call(&self, part: &Part, kernel: TileFn, covered: usize) {
         let epilogue = &self.epilogue;
         // A bias by columns is where the sum starts, if nothing else is asked for and whole vectors are stored.
         let plain =
@@ -190,10 +247,13 @@ impl<R: Right> Product<'_, R> {
                 a_stride: part.a_stride,
                 b: part.b,
                 b_stride: part.b_stride,
+                panel_stride: part.panel_stride,
                 init,
                 init_stride,
                 c: out,
                 c_stride: out_stride,
+                ahead: part.ahead.from,
+                ahead_lines: part.ahead.lines,
             });
         }
         if !part.run.last || plain {
@@ -266,5 +326,19 @@ struct Part<'a> {
     a_stride: usize,
     b: *const f32,
     b_stride: usize,
+    panel_stride: usize,
+    ahead: Ahead,
     sums: *mut f32,
+}
+
+/// What a tile fetches for those after it.
+#[derive(Clone, Copy)]
+struct Ahead {
+    from: *const f32,
+    /// Cache lines for every four k.
+    lines: usize,
+}
+
+impl Ahead {
+    const NOTHING: Ahead = Ahead { from: null(), lines: 0 };
 }

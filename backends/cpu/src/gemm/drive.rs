@@ -23,6 +23,8 @@ const MANY_ROWS: usize = 1024;
 const FLOP_PER_NS: u64 = 60;
 /// Bytes of B a nanosecond, likewise.
 const BYTES_PER_NS: u64 = 20;
+/// What a block should cost at least.
+const GRAIN_NS: u64 = 15_000;
 
 /// The longest K block for this level: a panel of it, and of A as much, fit the nearer caches.
 pub(crate) fn k_block(level: Level) -> usize {
@@ -87,7 +89,8 @@ fn shared_left<R: Right>(
             a: a.data.as_ptr(),
             a_start: 0,
             k,
-            k_block: k_block(isa.level()),
+            // With a row or two no part of A leaves the nearest cache, and partial sums would only be in the way.
+            k_block: if range.len() <= 2 { usize::MAX } else { k_block(isa.level()) },
             n,
             width: layout.width,
             right,
@@ -177,9 +180,11 @@ impl Cut {
         let cost_ns = (flops / FLOP_PER_NS).max((4 * product.k * product.n) as u64 / BYTES_PER_NS);
         // Several blocks a thread, so that a thread that was held up can be helped, but none of a few
         // microseconds only.
-        let wanted = if threads() > 1 {
-            let worthwhile = (cost_ns / 30_000).max(1) as usize;
-            (threads() * 6).div_ceil(batches * tile_groups).min(worthwhile)
+        // An even share for each thread, or it would wait for the one that has more.
+        let threads = threads();
+        let wanted = if threads > 1 {
+            let worthwhile = (cost_ns / GRAIN_NS).max(1) as usize;
+            (threads * 6).div_ceil(batches * tile_groups).min(worthwhile.next_multiple_of(threads))
         } else {
             1
         };

@@ -196,6 +196,16 @@ fn small_odd_sizes() {
 }
 
 #[test]
+fn few_rows_take_several_panels_at_once() {
+    let mut random = Random(11);
+    for m in [1, 2, 3] {
+        for (n, k) in [(127, 5), (128, 64), (129, 33), (300, 1300), (515, 70)] {
+            problem(&mut random, m, n, k);
+        }
+    }
+}
+
+#[test]
 fn random_sizes_with_several_blocks() {
     let mut random = Random(2);
     for _ in 0..24 {

@@ -25,6 +25,8 @@ pub(crate) struct TileCall {
     pub b: *const f32,
     /// Elements between one k and the next in `b`.
     pub b_stride: usize,
+    /// Elements between one panel of `b` and the next, for the kernels that read several.
+    pub panel_stride: usize,
     /// Where the sum starts, or null for zero; element (r, j) at `r * init_stride + j`. A stride of zero
     /// gives every row the same start: a bias.
     pub init: *const f32,
@@ -34,6 +36,25 @@ pub(crate) struct TileCall {
     pub c: *mut f32,
     /// Elements between the rows of `c`.
     pub c_stride: usize,
+    /// What will be read soon and may still be in memory: fetched while this tile computes. Need not exist.
+    pub ahead: *const f32,
+    /// Cache lines of it to fetch for every four k.
+    pub ahead_lines: usize,
+}
+
+/// Elements of a cache line.
+pub(crate) const LINE: usize = 16;
+
+/// Asks for the cache line at `p`, which need not exist, to be brought into the second-level cache.
+#[inline(always)]
+fn prefetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch does not fault.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 /// A micro-kernel of fixed height and width.
@@ -79,7 +100,12 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECS: usize>(s: S, call: &TileC
             }
         }
         let (mut a, mut b) = (call.a, call.b);
+        let mut ahead = call.ahead;
         for _ in 0..call.k / 4 {
+            for _ in 0..call.ahead_lines {
+                prefetch(ahead);
+                ahead = ahead.wrapping_add(LINE);
+            }
             step(s, a, b, &mut acc);
             step(s, a.add(call.a_stride), b.add(call.b_stride), &mut acc);
             step(s, a.add(2 * call.a_stride), b.add(2 * call.b_stride), &mut acc);
@@ -114,19 +140,85 @@ unsafe fn avx2<const ROWS: usize, const VECS: usize>(call: &TileCall) {
     unsafe { tile::<Avx2, ROWS, VECS>(Avx2::new(), call) }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+unsafe fn avx512_stream<const ROWS: usize>(call: &TileCall) {
+    // SAFETY: the caller's promise.
+    unsafe { stream::<Avx512, ROWS>(Avx512::new(), call) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2_stream<const ROWS: usize>(call: &TileCall) {
+    // SAFETY: the caller's promise.
+    unsafe { stream::<Avx2, ROWS>(Avx2::new(), call) }
+}
+
 unsafe fn portable<const ROWS: usize, const VECS: usize>(call: &TileCall) {
     // SAFETY: the caller's promise.
     unsafe { tile::<Portable, ROWS, VECS>(Portable::new(), call) }
 }
 
+/// As [`tile`] for a row or two by [`STREAMS`] panels of two vectors, for weights that come from memory: reading the
+/// panels side by side keeps more of it under way than one after the other.
+#[inline(always)]
+unsafe fn stream<S: Simd, const ROWS: usize>(s: S, call: &TileCall) {
+    let mut acc = [[[s.zero(); 2]; STREAMS]; ROWS];
+    let at = |panel: usize, v: usize| (2 * panel + v) * S::LANES;
+    // SAFETY: all pointers stay within what the caller of the micro-kernel vouches for.
+    unsafe {
+        if !call.init.is_null() {
+            for (r, row) in acc.iter_mut().enumerate() {
+                for (p, panel) in row.iter_mut().enumerate() {
+                    for (v, x) in panel.iter_mut().enumerate() {
+                        *x = s.load(call.init.add(r * call.init_stride + at(p, v)));
+                    }
+                }
+            }
+        }
+        let (mut a, mut b) = (call.a, call.b);
+        for _ in 0..call.k {
+            for p in 0..STREAMS {
+                let from = b.add(p * call.panel_stride);
+                prefetch(from.wrapping_add(FAR));
+                prefetch(from.wrapping_add(FAR + LINE));
+                let columns = [s.load(from), s.load(from.add(S::LANES))];
+                for (r, row) in acc.iter_mut().enumerate() {
+                    let x = s.splat(*a.add(r));
+                    for (v, sum) in row[p].iter_mut().enumerate() {
+                        *sum = s.mul_add(x, columns[v], *sum);
+                    }
+                }
+            }
+            a = a.add(call.a_stride);
+            b = b.add(call.b_stride);
+        }
+        for (r, row) in acc.iter().enumerate() {
+            for (p, panel) in row.iter().enumerate() {
+                for (v, x) in panel.iter().enumerate() {
+                    s.store(call.c.add(r * call.c_stride + at(p, v)), *x);
+                }
+            }
+        }
+    }
+}
+
+/// How far ahead weights that are read once are fetched: two pages, so that their addresses are translated early too.
+pub(crate) const FAR: usize = 2048;
+/// Panels that the kernels of [`Tiles::streaming`] read at once.
+pub(crate) const STREAMS: usize = 4;
+
 /// The micro-kernels of one instruction set: by width in vectors, then by rows less one.
 struct Table {
+    /// Of a row or two by several panels.
+    streaming: &'static [TileFn],
     narrow: &'static [TileFn],
     wide: &'static [TileFn],
 }
 
 #[cfg(target_arch = "x86_64")]
 static AVX512: Table = Table {
+    streaming: &[avx512_stream::<1>, avx512_stream::<2>],
     narrow: &[
         avx512::<1, 1>,
         avx512::<2, 1>,
@@ -162,11 +254,15 @@ static AVX512: Table = Table {
 };
 #[cfg(target_arch = "x86_64")]
 static AVX2: Table = Table {
+    streaming: &[avx2_stream::<1>],
     narrow: &[avx2::<1, 1>, avx2::<2, 1>, avx2::<3, 1>, avx2::<4, 1>, avx2::<5, 1>, avx2::<6, 1>],
     wide: &[avx2::<1, 2>, avx2::<2, 2>, avx2::<3, 2>, avx2::<4, 2>, avx2::<5, 2>, avx2::<6, 2>],
 };
-static PORTABLE: Table =
-    Table { narrow: &[portable::<1, 1>, portable::<2, 1>, portable::<3, 1>, portable::<4, 1>], wide: &[] };
+static PORTABLE: Table = Table {
+    streaming: &[],
+    narrow: &[portable::<1, 1>, portable::<2, 1>, portable::<3, 1>, portable::<4, 1>],
+    wide: &[],
+};
 
 /// The micro-kernels that suit one panel width on one instruction set.
 #[derive(Clone, Copy)]
@@ -206,6 +302,12 @@ impl Tiles {
     /// The tallest tile.
     pub fn max_rows(&self) -> usize {
         self.table.narrow.len()
+    }
+
+    /// The kernel of `rows` rows that covers [`STREAMS`] panels of `width` columns at once, if there is one.
+    pub fn streaming(&self, rows: usize, width: usize) -> Option<TileFn> {
+        let fits = width == 2 * self.lanes;
+        self.table.streaming.get(rows.checked_sub(1)?).copied().filter(|_| fits)
     }
 
     /// The kernel of `rows` rows that covers at least `columns` columns (at most [`Tiles::columns`]), and how

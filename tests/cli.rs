@@ -149,7 +149,42 @@ fn bench_says_what_the_contract_asks() {
     assert_eq!(said["threads"], 1);
     assert_eq!(said["items"], 18);
     let trace = json(&std::fs::read_to_string(trace).unwrap());
-    assert!(trace["traceEvents"].as_array().unwrap().len() > 10);
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.len() > 10);
+    assert!(events.iter().all(|e| !e["args"]["fused"].is_null() && !e["args"]["bound"].is_null()));
+
+    let profile = &said["profile"];
+    assert_eq!(profile["steps"].as_array().unwrap().len(), events.len());
+    let sum = |rows: &Value, key: &str| rows.as_array().unwrap().iter().map(|r| r[key].as_f64().unwrap()).sum();
+    let time = profile["roofline"]["time_s"].as_f64().unwrap();
+    for rows in ["ops", "steps"] {
+        let whole: f64 = sum(&profile[rows], "time_s");
+        assert!((whole - time).abs() < 1e-6, "{rows}: {whole} of {time}");
+    }
+    let bound: f64 = sum(&profile["roofline"]["by_bound"], "time_s");
+    assert!((bound - time).abs() < 1e-6);
+    assert_eq!(profile["roofline"]["worst"].as_array().unwrap().len(), 5);
+    let limits = &profile["limits"][0];
+    assert!(limits["f32_gflop_per_s"].as_f64().unwrap() > 0.0 && limits["gbyte_per_s"].as_f64().unwrap() > 0.0);
+    let op = |name: &str| {
+        let rows = profile["ops"].as_array().unwrap();
+        rows.iter().find(|r| r["op"].as_str().unwrap().starts_with(name)).unwrap().clone()
+    };
+    assert!(op("FusedMatMul + bias")["flops"].as_f64().unwrap() > 0.0);
+    // Of an embedding of 97 rows of 36 numbers only the 18 rows taken are read.
+    let gather = op("Gather");
+    let most = 18.0 * (2.0 * 36.0 * 4.0 + 8.0);
+    assert!(gather["bytes"].as_f64().unwrap() <= gather["count"].as_f64().unwrap() * most, "{gather}");
+}
+
+#[test]
+fn a_profile_for_people_names_limits_and_what_binds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, model) = (folder.path().join("trace.json"), fixture("bert_model").join("model"));
+    let said = frit_ok(&["bench", arg(&model), "--runs", "1", "--profile", arg(&trace)]);
+    for part in ["limits of", "GFLOP/s", "roofline:", "bound by compute", "lost most", "FusedMatMul + bias"] {
+        assert!(said.contains(part), "`{part}` is missing:\n{said}");
+    }
 }
 
 #[test]

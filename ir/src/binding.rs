@@ -110,13 +110,14 @@ pub fn bind(
     graph: &Graph,
     shape_of: &dyn Fn(&str) -> Option<(DType, Vec<usize>)>,
 ) -> Result<Bindings, BindError> {
-    bind_with(graph, shape_of, Bindings::new())
+    bind_with(graph, shape_of, &|_| false, Bindings::new())
 }
 
-/// [`bind`], with some symbols known beforehand.
+/// [`bind`], with some symbols known beforehand, and inputs besides those with defaults that may be left out.
 pub fn bind_with(
     graph: &Graph,
     shape_of: &dyn Fn(&str) -> Option<(DType, Vec<usize>)>,
+    optional: &dyn Fn(&str) -> bool,
     known: Bindings,
 ) -> Result<Bindings, BindError> {
     let mut bindings = known;
@@ -125,7 +126,7 @@ pub fn bind_with(
         let Some(ty) = graph.ty(input.value) else { continue };
         let name = || input.name.clone();
         let Some((dtype, shape)) = shape_of(&input.name) else {
-            if input.default.is_none() {
+            if input.default.is_none() && !optional(&input.name) {
                 return Err(BindError::Missing {
                     name: name(),
                     entry: graph.name.clone(),

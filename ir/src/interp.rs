@@ -97,7 +97,7 @@ fn run_graph(
     binding::check_names(graph, inputs.iter().map(|(n, _)| n.as_str()))?;
     let find = |name: &str| inputs.iter().find(|(n, _)| n == name).map(|(_, t)| t);
     let shape_of = |name: &str| find(name).map(|t| (t.dtype(), t.shape().to_vec()));
-    let mut bindings = binding::bind_with(graph, &shape_of, known)?;
+    let mut bindings = binding::bind_with(graph, &shape_of, &|_| false, known)?;
     let mut values: HashMap<ValueId, Tensor> = HashMap::new();
     for input in &graph.inputs {
         let Some(ty) = graph.ty(input.value) else { continue };

@@ -150,7 +150,8 @@ impl Folder {
             return refuse(log, format!("{produced:?} bytes out of {consumed} exceed the budget"));
         }
         let given: Vec<Option<&[usize]>> = operands.iter().map(|t| t.map(Tensor::shape)).collect();
-        let work = node.op.work(&given, &shapes).unwrap_or(usize::MAX);
+        let results: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+        let work = node.op.work(&given, &results).unwrap_or(usize::MAX);
         if self.worked.saturating_add(work) > self.budget.work {
             return refuse(log, "it takes too many multiplications".to_owned());
         }

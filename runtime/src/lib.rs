@@ -8,10 +8,13 @@ pub mod generation;
 mod memory;
 mod model;
 pub mod plan;
+mod profile;
+pub mod roofline;
 mod session;
 pub mod stepper;
 mod work;
 
 pub use error::{PlanError, RuntimeError};
 pub use model::{BackendKind, Engine, EngineOptions, Model};
-pub use session::{Outputs, Session, StepTime};
+pub use profile::StepTime;
+pub use session::{Outputs, Session};

@@ -206,6 +206,13 @@ impl StateBuffer {
         true
     }
 
+    /// Forgets all but the first `len` rows.
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(d) = self.shape.get_mut(self.axis) {
+            *d = len.min(*d);
+        }
+    }
+
     /// Reorders the outermost axis: row b becomes what row `from[b]` was. Rows that stay are not touched.
     pub fn reorder(&mut self, from: &[usize]) {
         let Some(&batch) = self.shape.first() else { return };
@@ -264,6 +271,10 @@ mod tests {
             assert!(s.append(&[step, 0, step, 1], 1));
             s.shape[1] += 1;
         }
+        s.truncate(90);
+        s.truncate(69);
+        assert!(s.append(&[69, 0, 69, 1], 1));
+        s.shape[1] += 1;
         s.reorder(&[1, 1]);
         let row = s.capacity * 2;
         for b in 0..2 {

@@ -3,6 +3,7 @@
 
 use crate::error::RuntimeError;
 use crate::plan::{self, PlanOptions, Program};
+use crate::roofline::{Limits, Rates};
 use crate::session::Session;
 use frit_backend::{Backend, Delegate, Precision, ReferenceBackend, Target};
 use frit_ir::{Module, Tensor, WeightId, WeightTable};
@@ -90,6 +91,17 @@ impl Engine {
 
     pub(crate) fn pool(&self) -> &Arc<rayon::ThreadPool> {
         &self.inner.pool
+    }
+
+    /// Measures what this engine's threads, and one thread, can do at most in these numbers. Takes a fraction of a
+    /// second and 200 MB.
+    pub fn limits(&self, precision: Precision) -> Result<Limits, RuntimeError> {
+        let all = self.inner.pool.install(|| Rates::measure(precision));
+        if all.threads == 1 {
+            return Ok(Limits { all, one: all });
+        }
+        let alone = Engine::new(EngineOptions { threads: Some(1), ..self.inner.options })?;
+        Ok(Limits { all, one: alone.inner.pool.install(|| Rates::measure(precision)) })
     }
 
     /// Plans every graph of a module. Weights are packed when first needed.

@@ -2,7 +2,7 @@
 //! is counted in `memory.rs`; what a fair allowance is, the caller says.
 
 use crate::error::RuntimeError;
-use crate::plan::{Action, Instance, Program, Slot, Step};
+use crate::plan::{Action, Instance, Program, Step};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -47,7 +47,6 @@ impl Allowance {
 
 /// None where it is too much to count.
 fn work_of(program: &Program, instance: &Instance, step: &Step) -> Option<u64> {
-    let shape = |s: Slot| instance.location(s).map(|l| l.shape.as_slice());
     let speed = match &step.action {
         Action::Kernel(kernel) if kernel.is_reference() => 1,
         // What ops without sizes of their own cost is known when they have run; the graphs they run count themselves.
@@ -56,10 +55,7 @@ fn work_of(program: &Program, instance: &Instance, step: &Step) -> Option<u64> {
         _ => KERNEL_SPEED,
     };
     let op = &program.graph.node(step.node)?.op;
-    let operands: Vec<Option<&[usize]>> =
-        step.inputs.iter().map(|o| o.as_ref().and_then(|o| shape(o.slot))).collect();
-    let results: Vec<Vec<usize>> =
-        step.outputs.iter().map(|s| shape(*s).map(<[usize]>::to_vec).unwrap_or_default()).collect();
-    let work = u64::try_from(op.work(&operands, &results)?).ok()?;
+    let shapes = instance.shapes(step);
+    let work = u64::try_from(op.work(&shapes.inputs, &shapes.outputs)?).ok()?;
     work.checked_div(speed)?.checked_add(STEP)
 }

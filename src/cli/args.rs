@@ -394,6 +394,9 @@ pub struct Bench {
     pub fix: Fix,
     #[command(flatten)]
     pub place: Where,
+    /// Tokens that the caches of a decoding step hold before each run.
+    #[arg(long, value_name = "N")]
+    pub past: Option<usize>,
     /// Timed runs, after two that are not.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
@@ -403,7 +406,7 @@ pub struct Bench {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Time every op: print a table, and write a trace for Perfetto or chrome://tracing.
+    /// Time every step beside the machine's measured limits: print tables, and write a trace for Perfetto.
     #[arg(long, value_name = "TRACE.json")]
     pub profile: Option<PathBuf>,
 }

@@ -1,16 +1,16 @@
-//! `frit bench`: how long a model takes to load and to run, and where the time goes.
+//! `frit bench`: how long a model takes to load and to run. Where the time goes is in `profile.rs`.
 
 use super::args::Bench;
+use super::profile::Profile;
 use super::run::entry_name;
 use super::{borrowed, dims, load_options, peak_rss_bytes, precision, print_json, print_text, signature};
 use frit::ir::tensor::byte_len;
 use frit::ir::{Bindings, DType, Graph, Tensor, binding};
-use frit::runtime::{RuntimeError, StepTime};
+use frit::runtime::{RuntimeError, Session};
 use frit::{Error, tensors};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Instant;
 
 /// Bytes of inputs made up for a model from an ONNX file, which may declare them of any size.
@@ -45,11 +45,17 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     frit::load::Limits::usual(&loaded.model, bytes).apply(&mut session);
     let inputs = borrowed(&inputs);
 
-    session.run(&inputs)?;
-    session.clear_state();
+    let kept = a.past.map(|past| caches(session.graph(), &inputs, past)).transpose()?.unwrap_or_default();
+    let start: Vec<(&str, &Tensor)> = inputs.iter().copied().chain(borrowed(&kept)).collect();
+    let reset = |session: &mut Session| match a.past {
+        Some(past) => session.truncate_state(past),
+        None => session.clear_state(),
+    };
+    session.run(&start)?;
+    reset(&mut session);
     session.set_profiling(true);
     session.run(&inputs)?;
-    session.clear_state();
+    reset(&mut session);
     let flops: f64 = session.profile().unwrap_or(&[]).iter().map(|s| s.flops).sum();
     session.set_profiling(false);
     let bar = ProgressBar::new(u64::from(a.runs)).with_style(
@@ -61,7 +67,7 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
         let start = Instant::now();
         session.run(&inputs)?;
         times.push(start.elapsed().as_secs_f64());
-        session.clear_state();
+        reset(&mut session);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -72,19 +78,19 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     let (count, unit) = items(&inputs);
     let per_second = count as f64 / median;
 
-    let mut table = String::new();
-    if let Some(path) = &a.profile {
-        session.set_profiling(true);
-        session.run(&inputs)?;
-        let steps = session.profile().unwrap_or(&[]).to_vec();
-        write_trace(path, &steps)?;
-        table = profile_table(&steps);
-    }
-    if a.json {
-        if !table.is_empty() {
-            eprint!("{table}");
+    // Before the machine is measured, which takes memory.
+    let (peak_rss, session_bytes) = (peak_rss_bytes(), session.memory_bytes());
+    let profile = match &a.profile {
+        Some(path) => {
+            let limits = loaded.model.engine().limits(options.precision)?;
+            let profile = Profile::take(&mut session, &inputs, &reset, limits)?;
+            profile.write_trace(path)?;
+            Some(profile)
         }
-        return print_json(&serde_json::json!({
+        None => None,
+    };
+    if a.json {
+        let mut all = serde_json::json!({
             "model": a.model,
             "entry": entry,
             "load_s": load_s,
@@ -94,16 +100,20 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
             "runs": a.runs,
             "threads": threads,
             "dtype": a.dtype.word(),
-            "peak_rss_bytes": peak_rss_bytes(),
-            "session_bytes": session.memory_bytes(),
+            "peak_rss_bytes": peak_rss,
+            "session_bytes": session_bytes,
             "items": count,
             "item": unit,
             "items_per_s": per_second,
             "flops": flops,
             "gflop_per_s": flops / median / 1e9,
-        }));
+        });
+        if let (Some(profile), Some(map)) = (&profile, all.as_object_mut()) {
+            map.insert("profile".to_owned(), profile.json());
+        }
+        return print_json(&all);
     }
-    let mut text = table;
+    let mut text = profile.as_ref().map(Profile::table).unwrap_or_default();
     let _ = writeln!(text, "load     {:9.2} ms", load_s * 1e3);
     let _ = writeln!(
         text,
@@ -120,7 +130,7 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
         flops / median / 1e9,
         a.dtype.word()
     );
-    if let Some(rss) = peak_rss_bytes() {
+    if let Some(rss) = peak_rss {
         let _ = writeln!(text, "memory   {:9.1} MB at most", rss as f64 / 1e6);
     }
     print_text(&text)
@@ -145,6 +155,41 @@ fn items(inputs: &[(&str, &Tensor)]) -> (usize, &'static str) {
         Some(t) => (t.len(), "samples"),
         None => (1, "runs"),
     }
+}
+
+/// What the caches of a decoding step may hold after `past` tokens.
+fn caches(graph: &Graph, inputs: &[(&str, &Tensor)], past: usize) -> Result<BTreeMap<String, Tensor>, Error> {
+    if graph.states.is_empty() {
+        let why = format!("--past: `{}` keeps nothing; name the entry of a decoding step", graph.name);
+        return Err(Error::Usage(why));
+    }
+    let is_state = |name: &str| graph.states.iter().any(|s| s.input == name);
+    let ty = |name: &str| graph.inputs.iter().find(|i| i.name == name).and_then(|i| graph.ty(i.value));
+    let mut known = Bindings::new();
+    for s in &graph.states {
+        if let Some(symbol) = ty(&s.input).and_then(|t| t.shape.get(s.axis)).and_then(|d| d.as_symbol()) {
+            known.set(symbol, i64::try_from(past).unwrap_or(i64::MAX));
+        }
+    }
+    let shape_of = |name: &str| {
+        inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| (t.dtype(), t.shape().to_vec()))
+    };
+    let bindings =
+        binding::bind_with(graph, &shape_of, &is_state, known).map_err(|e| Error::Usage(e.to_string()))?;
+    let mut out = BTreeMap::new();
+    for s in &graph.states {
+        let Some(ty) = ty(&s.input) else { continue };
+        let shape = ty.eval_shape(&bindings).map_err(|e| Error::Usage(format!("`{}`: {e}", s.input)))?;
+        out.insert(s.input.clone(), wave(ty.dtype, &shape)?);
+    }
+    Ok(out)
+}
+
+/// Numbers that are neither all alike nor large.
+fn wave(dtype: DType, shape: &[usize]) -> Result<Tensor, Error> {
+    let n = Tensor::zeros(DType::U8, shape)?.len();
+    let value = |i: usize| if dtype.is_float() { (i as f64 * 0.37).sin() } else { (i % 7 + 1) as f64 };
+    Ok(Tensor::from_f64(dtype, shape, &(0..n).map(value).collect::<Vec<f64>>())?)
 }
 
 /// Inputs of the sizes asked for: small token ids, ones for masks, a wave for sound and images.
@@ -178,68 +223,9 @@ fn made_up(
         let tensor = match input.default {
             Some(d) => binding::default_tensor(d, ty.dtype, &shape)?,
             None if ty.dtype == DType::Bool => Tensor::zeros(DType::Bool, &shape)?,
-            None => {
-                let n: usize = Tensor::zeros(DType::U8, &shape)?.len();
-                let values: Vec<f64> = (0..n)
-                    .map(|i| if ty.dtype.is_float() { (i as f64 * 0.37).sin() } else { (i % 7 + 1) as f64 })
-                    .collect();
-                Tensor::from_f64(ty.dtype, &shape, &values)?
-            }
+            None => wave(ty.dtype, &shape)?,
         };
         out.insert(input.name.clone(), tensor);
     }
     Ok(out)
-}
-
-/// Time by kind of op, then the slowest steps.
-fn profile_table(steps: &[StepTime]) -> String {
-    let total: f64 = steps.iter().map(|s| s.time.as_secs_f64()).sum();
-    let mut by_op: BTreeMap<&str, (usize, f64, f64, f64)> = BTreeMap::new();
-    for s in steps {
-        let e = by_op.entry(&s.op).or_default();
-        *e = (e.0 + 1, e.1 + s.time.as_secs_f64(), e.2 + s.flops, e.3 + s.bytes);
-    }
-    let mut rows: Vec<_> = by_op.into_iter().collect();
-    rows.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
-    let mut out = format!("{:>10} {:>6} {:>6} {:>9} {:>8}  op\n", "ms", "%", "count", "GFLOP/s", "GB/s");
-    let mut line = |ms: f64, count: usize, flops: f64, bytes: f64, what: &str| {
-        let rate = |x: f64| if ms > 0.0 { x / ms / 1e6 } else { 0.0 };
-        let percent = if total > 0.0 { ms / total / 10.0 } else { 0.0 };
-        let _ = writeln!(
-            out,
-            "{ms:10.3} {percent:6.1} {count:6} {:9.1} {:8.1}  {what}",
-            rate(flops),
-            rate(bytes)
-        );
-    };
-    for (op, (count, time, flops, bytes)) in &rows {
-        line(time * 1e3, *count, *flops, *bytes, op);
-    }
-    let mut slowest: Vec<&StepTime> = steps.iter().collect();
-    slowest.sort_by_key(|s| std::cmp::Reverse(s.time));
-    for s in slowest.iter().take(20) {
-        line(s.time.as_secs_f64() * 1e3, 1, s.flops, s.bytes, &format!("{}  {}", s.label, s.kernel));
-    }
-    out
-}
-
-/// A trace in the Trace Event Format, for Perfetto and chrome://tracing.
-fn write_trace(path: &Path, steps: &[StepTime]) -> Result<(), Error> {
-    let events: Vec<serde_json::Value> = steps
-        .iter()
-        .map(|s| {
-            serde_json::json!({
-                "name": if s.label.is_empty() { &s.op } else { &s.label },
-                "cat": s.op,
-                "ph": "X",
-                "ts": s.start.as_secs_f64() * 1e6,
-                "dur": s.time.as_secs_f64() * 1e6,
-                "pid": 1,
-                "tid": 1,
-                "args": { "kernel": s.kernel, "flops": s.flops, "bytes": s.bytes },
-            })
-        })
-        .collect();
-    let text = serde_json::to_vec(&serde_json::json!({ "traceEvents": events }))?;
-    std::fs::write(path, text).map_err(|source| Error::Io { path: path.to_path_buf(), source })
 }

@@ -6,6 +6,7 @@ mod compile;
 mod export;
 mod generate;
 mod inspect;
+mod profile;
 mod run;
 mod verify;
 

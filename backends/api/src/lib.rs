@@ -134,15 +134,6 @@ pub struct Packing {
     pub layout: String,
 }
 
-/// Arithmetic and memory traffic of one run, for profiles.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
-    /// Floating-point operations; a fused multiply-add counts two.
-    pub flops: f64,
-    /// Bytes read and written.
-    pub bytes: f64,
-}
-
 /// Code for one op with fixed attributes and static types, run on any extents that fit them.
 pub trait Kernel: Send + Sync {
     /// Name for profiles: what it computes and how.
@@ -179,7 +170,16 @@ pub trait Kernel: Send + Sync {
         let _ = (inputs, outputs);
         0
     }
-    /// Arithmetic of one run on operands of these shapes; bytes default to the operands' own.
+    /// In what numbers it multiplies, for profiles.
+    fn precision(&self) -> Precision {
+        Precision::Exact
+    }
+    /// How many elements of operand `input` a run reads, where it is not all of them: a gather of a few rows.
+    fn elements_read(&self, input: usize, outputs: &[&[usize]]) -> Option<usize> {
+        let _ = (input, outputs);
+        None
+    }
+    /// Arithmetic of one run on operands of these shapes; a fused multiply-add counts two.
     fn flops(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> f64 {
         let _ = (inputs, outputs);
         0.0

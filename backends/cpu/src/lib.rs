@@ -8,6 +8,7 @@ mod error;
 pub mod gemm;
 pub mod isa;
 pub mod layout;
+pub mod limits;
 pub mod math;
 pub mod norm;
 mod operand;

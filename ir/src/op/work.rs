@@ -14,12 +14,12 @@ fn window(kernel: &[i64]) -> Option<usize> {
 impl Op {
     /// Multiplications, or elements touched, of a reference evaluation on operands and results of these shapes. None
     /// when they are too many to count. What costs little an element counts its elements.
-    pub fn work(&self, operands: &[Option<&[usize]>], results: &[Vec<usize>]) -> Option<usize> {
+    pub fn work(&self, operands: &[Option<&[usize]>], results: &[&[usize]]) -> Option<usize> {
         let operand = |i: usize| operands.get(i).copied().flatten();
         let sum = |mut shapes: Box<dyn Iterator<Item = &[usize]> + '_>| {
             shapes.try_fold(0usize, |n, s| n.checked_add(elements(s)?))
         };
-        let out = sum(Box::new(results.iter().map(Vec::as_slice)))?;
+        let out = sum(Box::new(results.iter().copied()))?;
         let given = sum(Box::new(operands.iter().copied().flatten()))?;
         let depth = match self {
             Op::MatMul(_) => operand(0)?.last().copied().unwrap_or(1),
@@ -68,7 +68,7 @@ mod tests {
     fn products_count_their_sums_and_the_rest_its_elements() {
         let work = |op: Op, operands: &[&[usize]], result: &[usize]| {
             let operands: Vec<_> = operands.iter().map(|s| Some(*s)).collect();
-            op.work(&operands, &[result.to_vec()])
+            op.work(&operands, &[result])
         };
         assert_eq!(work(MatMul {}.into(), &[&[3, 5], &[5, 7]], &[3, 7]), Some(105 + 50));
         assert_eq!(work(GlobalAveragePool {}.into(), &[&[1, 2, 9]], &[1, 2, 1]), Some(20));

@@ -42,6 +42,24 @@ pub struct Location {
     pub strides: Option<Vec<usize>>,
 }
 
+/// Extents of a step's operands and results.
+pub struct Shapes<'i> {
+    /// None where an optional operand is left out.
+    pub inputs: Vec<Option<&'i [usize]>>,
+    /// In order.
+    pub outputs: Vec<&'i [usize]>,
+}
+
+impl<'i> Shapes<'i> {
+    fn of(step: &Step, locations: &'i [Location]) -> Self {
+        let shape = |s: Slot| locations.get(s.index()).map_or(&[] as &[usize], |l| l.shape.as_slice());
+        Shapes {
+            inputs: step.inputs.iter().map(|o| o.as_ref().map(|o| shape(o.slot))).collect(),
+            outputs: step.outputs.iter().map(|s| shape(*s)).collect(),
+        }
+    }
+}
+
 /// A range of arena memory and the steps during which it is needed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Block {
@@ -163,6 +181,11 @@ impl Instance {
     /// A slot's location.
     pub fn location(&self, s: Slot) -> Option<&Location> {
         self.locations.get(s.index())
+    }
+
+    /// Extents of a step's operands and results.
+    pub fn shapes(&self, step: &Step) -> Shapes<'_> {
+        Shapes::of(step, &self.locations)
     }
 
     /// Bytes of memory that the phase entered last needs, and its number.
@@ -310,9 +333,6 @@ fn lay_out(
 
 fn workspace_bytes(step: &Step, locations: &[Location]) -> usize {
     let Action::Kernel(kernel) = &step.action else { return 0 };
-    let shape = |s: Slot| locations.get(s.index()).map_or(&[] as &[usize], |l| l.shape.as_slice());
-    let inputs: Vec<Option<&[usize]>> =
-        step.inputs.iter().map(|o| o.as_ref().map(|o| shape(o.slot))).collect();
-    let outputs: Vec<&[usize]> = step.outputs.iter().map(|s| shape(*s)).collect();
-    kernel.workspace(&inputs, &outputs)
+    let shapes = Shapes::of(step, locations);
+    kernel.workspace(&shapes.inputs, &shapes.outputs)
 }

@@ -7,7 +7,7 @@ mod instance;
 mod legalise;
 
 pub use build::{PlanOptions, build};
-pub use instance::{Base, Instance, Location, Reuse};
+pub use instance::{Base, Instance, Location, Reuse, Shapes};
 
 use frit_backend::Kernel;
 use frit_ir::{Dim, Graph, NodeId, Op, TensorType, ValueId, WeightId};

@@ -107,6 +107,7 @@ pub(super) fn slice(cx: &Cx<'_>, op: &op::Slice) -> Selected {
         fill_output(isa, run, 0, &x, &p)
     })
     .strided()
+    .sparse()
     .done()
 }
 
@@ -241,6 +242,7 @@ pub(super) fn gather(cx: &Cx<'_>, op: &op::Gather) -> Selected {
         let out = run.output(0).map_err(|e| Fail::Contract(e.to_string()))?;
         Ok(layout::gather(outer, axis, inner, x.bytes, i.iter().copied(), out.bytes)?)
     })
+    .sparse()
     .done()
 }
 
@@ -260,5 +262,6 @@ pub(super) fn gather_elements(cx: &Cx<'_>, op: &op::GatherElements) -> Selected 
         layout::gather_elements(x.dtype.size(), axis, (x.bytes, x.shape), (numbers, i.shape), out.bytes)
             .map_err(|e| Fail::Data(e.to_string()))
     })
+    .sparse()
     .done()
 }

@@ -96,6 +96,7 @@ pub(super) fn gather_nd(cx: &Cx<'_>, op: &op::GatherND) -> Selected {
         let out = run.output(0).map_err(|e| Fail::Contract(e.to_string()))?;
         Ok(layout::gather_runs(size, slice, x.bytes, &places, out.bytes)?)
     })
+    .sparse()
     .done()
 }
 

@@ -301,6 +301,12 @@ impl Kernel for ProductKernel {
         let count = usize::from(written(2, true)) + usize::from(written(3, false));
         out.iter().product::<usize>().saturating_mul(4 * count)
     }
+    fn precision(&self) -> Precision {
+        match self.layout.map(|l| l.dtype) {
+            Some(DType::BF16) => Precision::Bf16,
+            _ => Precision::Exact,
+        }
+    }
     fn flops(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> f64 {
         let depth = inputs.first().copied().flatten().map_or(0, |a| {
             let from_end = if self.trans_a { 2 } else { 1 };

@@ -52,6 +52,7 @@ pub(super) struct Simple<F> {
     name: &'static str,
     in_place: Vec<usize>,
     strided: bool,
+    sparse: bool,
     flops_per_element: f64,
     run: F,
 }
@@ -61,7 +62,7 @@ pub(super) fn kernel<F>(name: &'static str, run: F) -> Simple<F>
 where
     F: Fn(&mut Run<'_, '_>) -> Result<()> + Send + Sync + 'static,
 {
-    Simple { name, in_place: Vec::new(), strided: false, flops_per_element: 0.0, run }
+    Simple { name, in_place: Vec::new(), strided: false, sparse: false, flops_per_element: 0.0, run }
 }
 
 impl<F> Simple<F>
@@ -77,6 +78,12 @@ where
     /// Takes operands with any strides.
     pub(super) fn strided(mut self) -> Self {
         self.strided = true;
+        self
+    }
+
+    /// Reads of operand 0 as many elements as it writes.
+    pub(super) fn sparse(mut self) -> Self {
+        self.sparse = true;
         self
     }
 
@@ -104,6 +111,10 @@ where
     }
     fn accepts_strided(&self, _: usize) -> bool {
         self.strided
+    }
+    fn elements_read(&self, input: usize, outputs: &[&[usize]]) -> Option<usize> {
+        let written = || outputs.iter().map(|shape| shape.iter().product::<usize>()).sum();
+        (self.sparse && input == 0).then(written)
     }
     fn flops(&self, _: &[Option<&[usize]>], outputs: &[&[usize]]) -> f64 {
         outputs.first().map_or(0.0, |shape| shape.iter().product::<usize>() as f64 * self.flops_per_element)

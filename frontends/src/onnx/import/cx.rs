@@ -315,7 +315,8 @@ impl<'a> Cx<'a> {
         // A small file can ask for large products of what it broadcasts.
         let shapes: Vec<Vec<usize>> = types.iter().map(TensorType::fixed_shape).collect::<Option<_>>()?;
         let given: Vec<Option<&[usize]>> = operands.iter().map(|t| t.as_ref().map(Tensor::shape)).collect();
-        self.fold_work_left = self.fold_work_left.checked_sub(op.work(&given, &shapes)?)?;
+        let results: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+        self.fold_work_left = self.fold_work_left.checked_sub(op.work(&given, &results)?)?;
         self.fold_left = self.fold_left.saturating_sub(elements);
         let operands: Vec<Option<&Tensor>> = operands.iter().map(Option::as_ref).collect();
         // What fails here fails at run time, if ever it is reached.

@@ -1,0 +1,76 @@
+"""Start and memory: from nothing to the first result, and the most memory on the way.
+
+frit: the wall clock of the whole process `frit run`. ONNX Runtime: opening its own optimised file and the first run,
+timed inside the process after imports, so that Python's start does not count against it; its memory is the process's
+peak less what it was before the session.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from prepare import compile_for_frit, prepare
+from timing import alternate, ratios, spread, table
+
+PEER = """
+import json, resource, sys, time
+import numpy as np, onnxruntime
+path, arrays, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+feeds = dict(np.load(arrays))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, start = peak(), time.perf_counter()
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = threads
+options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+opened = time.perf_counter()
+known = {i.name for i in session.get_inputs()}
+session.run(None, {k: v for k, v in feeds.items() if k in known})
+done = time.perf_counter()
+print(json.dumps({"seconds": done - start, "open": opened - start, "bytes": peak() - before}))
+"""
+
+
+def ours(a, files, artifact):
+    """Seconds and peak memory of `frit run`."""
+    command = [a.frit, "run", artifact, "--inputs", files.inputs, "--outputs", files.folder / "out.safetensors",
+               "--threads", a.threads]
+    start = time.perf_counter()
+    pid = os.posix_spawn(str(a.frit), list(map(str, command)), os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    if status != 0:
+        raise RuntimeError(f"frit run ended with {status}")
+    return {"seconds": time.perf_counter() - start, "bytes": usage.ru_maxrss * 1024}
+
+
+def theirs(a, files, optimised):
+    done = subprocess.run([sys.executable, "-c", PEER, optimised, files.arrays, str(a.threads)],
+                          check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def start(a):
+    rows = []
+    for name in a.names or ["bert", "xlsr"]:
+        files = prepare(name, a.work)
+        artifact = compile_for_frit(a.frit, files)
+        optimised = files.folder / "optimised.onnx"
+        if not optimised.exists():
+            from engines import onnxruntime_session
+
+            onnxruntime_session(files.onnx, a.threads, optimised)
+        engines = {"frit": lambda: ours(a, files, artifact), "peer": lambda: theirs(a, files, optimised)}
+        got = alternate(engines, max(3, a.rounds // 2))
+        column = lambda engine, key: [r[key] for r in got[engine]]
+        rows.append([name, spread(column("frit", "seconds"), digits=3), spread(column("peer", "seconds"), digits=3),
+                     spread(ratios(column("frit", "seconds"), column("peer", "seconds")), digits=3),
+                     spread(column("frit", "bytes"), 1e-6, 0), spread(column("peer", "bytes"), 1e-6, 0),
+                     spread(ratios(column("frit", "bytes"), column("peer", "bytes")), digits=2),
+                     f"{artifact.stat().st_size / 1e6:.0f}"])
+        if a.clean:
+            files.clean()
+    print(f"\nProcess start to first result, files in the page cache, {a.threads} threads\n")
+    print(table(["model", "frit, s", "ONNX Runtime session + first run, s", "ratio", "frit peak, MB",
+                 "ONNX Runtime peak, MB", "ratio", "artifact, MB"], rows), flush=True)

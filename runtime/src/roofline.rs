@@ -167,7 +167,17 @@ mod tests {
         let time = Duration::from_millis(ms);
         let text = String::new;
         let start = Duration::ZERO;
-        StepTime { label: text(), op: text(), fused: text(), kernel: text(), precision, start, time, flops, bytes }
+        StepTime {
+            label: text(),
+            op: text(),
+            fused: text(),
+            kernel: text(),
+            precision,
+            start,
+            time,
+            flops,
+            bytes,
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::profile::Profile;
 use super::run::entry_name;
 use super::{borrowed, dims, load_options, peak_rss_bytes, precision, print_json, print_text, signature};
 use frit::ir::tensor::byte_len;
-use frit::ir::{Bindings, DType, Graph, Tensor, binding};
+use frit::ir::{Bindings, DType, Graph, Tensor, TensorType, binding};
 use frit::runtime::{RuntimeError, Session};
 use frit::{Error, tensors};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,13 +24,16 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     options.precision = precision(a.dtype)?;
     let given = a.inputs.as_deref().map(tensors::read).transpose()?;
     options.signature = signature(given.as_ref(), a.fix.signature.as_deref());
-    let sizes = dims(&a.fix.dims)?;
+    let mut sizes = dims(&a.fix.dims)?;
     let begin = Instant::now();
     options.examples = given.clone().unwrap_or_default();
     let loaded = frit::load(&a.model, &options)?;
     let entry = entry_name(&loaded.model, a.part.entry.as_deref())?;
     let mut session = loaded.model.session(&entry)?;
     let load_s = begin.elapsed().as_secs_f64();
+    if let Some(past) = a.past {
+        sizes.extend(kept_symbols(session.graph()).map(|s| (s, past)));
+    }
     let inputs = match given {
         Some(mut t) => {
             frit::onnx::without_static(loaded.model.facts(), &mut t)?;
@@ -157,6 +160,16 @@ fn items(inputs: &[(&str, &Tensor)]) -> (usize, &'static str) {
     }
 }
 
+fn input_type<'g>(graph: &'g Graph, name: &str) -> Option<&'g TensorType> {
+    graph.inputs.iter().find(|i| i.name == name).and_then(|i| graph.ty(i.value))
+}
+
+/// The symbols that say how much the caches hold.
+fn kept_symbols(graph: &Graph) -> impl Iterator<Item = String> {
+    let extent = |s: &frit::ir::State| input_type(graph, &s.input)?.shape.get(s.axis)?.as_symbol();
+    graph.states.iter().filter_map(move |s| extent(s).map(str::to_owned))
+}
+
 /// What the caches of a decoding step may hold after `past` tokens.
 fn caches(graph: &Graph, inputs: &[(&str, &Tensor)], past: usize) -> Result<BTreeMap<String, Tensor>, Error> {
     if graph.states.is_empty() {
@@ -164,21 +177,17 @@ fn caches(graph: &Graph, inputs: &[(&str, &Tensor)], past: usize) -> Result<BTre
         return Err(Error::Usage(why));
     }
     let is_state = |name: &str| graph.states.iter().any(|s| s.input == name);
-    let ty = |name: &str| graph.inputs.iter().find(|i| i.name == name).and_then(|i| graph.ty(i.value));
     let mut known = Bindings::new();
-    for s in &graph.states {
-        if let Some(symbol) = ty(&s.input).and_then(|t| t.shape.get(s.axis)).and_then(|d| d.as_symbol()) {
-            known.set(symbol, i64::try_from(past).unwrap_or(i64::MAX));
-        }
+    for s in kept_symbols(graph) {
+        known.set(&s, i64::try_from(past).unwrap_or(i64::MAX));
     }
-    let shape_of = |name: &str| {
-        inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| (t.dtype(), t.shape().to_vec()))
-    };
+    let shape_of =
+        |name: &str| inputs.iter().find(|(n, _)| *n == name).map(|(_, t)| (t.dtype(), t.shape().to_vec()));
     let bindings =
         binding::bind_with(graph, &shape_of, &is_state, known).map_err(|e| Error::Usage(e.to_string()))?;
     let mut out = BTreeMap::new();
     for s in &graph.states {
-        let Some(ty) = ty(&s.input) else { continue };
+        let Some(ty) = input_type(graph, &s.input) else { continue };
         let shape = ty.eval_shape(&bindings).map_err(|e| Error::Usage(format!("`{}`: {e}", s.input)))?;
         out.insert(s.input.clone(), wave(ty.dtype, &shape)?);
     }

@@ -236,7 +236,12 @@ impl Profile {
             .collect();
         let ops: Vec<Value> = self.by_op().iter().map(|(op, row)| row.json(&[("op", op)])).collect();
         let step = |s: &StepTime| {
-            self.row(s).json(&[("label", &s.label), ("op", &s.op), ("fused", &s.fused), ("kernel", &s.kernel)])
+            self.row(s).json(&[
+                ("label", &s.label),
+                ("op", &s.op),
+                ("fused", &s.fused),
+                ("kernel", &s.kernel),
+            ])
         };
         json!({
             "limits": limits,

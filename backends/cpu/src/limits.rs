@@ -127,12 +127,17 @@ impl Vectorised for Sum<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
-        let mut sums = [s.zero(); 8];
-        for block in self.0.chunks_exact(8 * S::LANES) {
-            for (sum, part) in sums.iter_mut().zip(block.chunks_exact(S::LANES)) {
-                // SAFETY: the part has LANES elements.
-                *sum = s.add(*sum, unsafe { s.load(part.as_ptr()) });
+        const AT_ONCE: usize = 8;
+        let mut sums = [s.zero(); AT_ONCE];
+        let step = AT_ONCE * S::LANES;
+        let (start, mut at) = (self.0.as_ptr(), 0);
+        // Bare pointers: iterators that the compiler does not inline here would be slower than memory.
+        while at + step <= self.0.len() {
+            for (k, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `at + step` elements are there, of which this reads LANES.
+                *sum = s.add(*sum, unsafe { s.load(start.add(at + k * S::LANES)) });
             }
+            at += step;
         }
         sums.iter().map(|v| s.sum(*v)).sum()
     }

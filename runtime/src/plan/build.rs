@@ -2,7 +2,7 @@
 //! No concrete size is known here.
 
 use super::legalise::{legalise, with_request};
-use super::{Action, Operand, Place, Program, Slot, SlotPlan, Step, View};
+use super::{Action, Operand, Place, Program, Slot, SlotPlan, Step, Varying, View};
 use crate::error::PlanError;
 use frit_backend::{Backend, Precision, ReferenceBackend, Target};
 use frit_ir::{Dim, Graph, Node, NodeId, Op, ValueDef, ValueId, WeightTable};
@@ -31,8 +31,9 @@ pub fn build(
     planner.find_lifetimes();
     planner.reuse_operands();
     let Planner { slots, steps, breaks, .. } = planner;
-    let steps = steps.into_iter().map(|s| s.step).collect();
-    Ok(Program { graph, steps, slots, breaks })
+    let steps: Vec<Step> = steps.into_iter().map(|s| s.step).collect();
+    let varying = Varying::of(&slots, &steps);
+    Ok(Program { graph, steps, slots, breaks, varying })
 }
 
 /// A step with what the planner still needs to know of it.

@@ -1,11 +1,11 @@
-//! A program at concrete sizes: every slot's shape, strides and offset, one arena with reused memory.
-//! Made per call, phase by phase as sizes become known; offsets carry over from the last call while everything still
-//! fits. Nothing is executed here.
+//! A program at concrete sizes: every slot's shape, strides and place in memory. Made per call, phase by phase as sizes
+//! become known; from the last call's what the new sizes do not change is kept. How memory is shared out is in
+//! `layout.rs`; nothing is executed here.
 
-use super::{Action, Place, Program, Slot, Step, View};
+use super::layout::{Layout, room, workspace_bytes};
+use super::{Place, Program, Slot, Step, View};
 use crate::error::PlanError;
 use frit_backend::contiguous_strides;
-use frit_ir::tensor::ALIGN;
 use frit_ir::{Bindings, WeightId};
 
 /// What memory a location is in.
@@ -51,28 +51,13 @@ pub struct Shapes<'i> {
 }
 
 impl<'i> Shapes<'i> {
-    fn of(step: &Step, locations: &'i [Location]) -> Self {
+    pub(super) fn of(step: &Step, locations: &'i [Location]) -> Self {
         let shape = |s: Slot| locations.get(s.index()).map_or(&[] as &[usize], |l| l.shape.as_slice());
         Shapes {
             inputs: step.inputs.iter().map(|o| o.as_ref().map(|o| shape(o.slot))).collect(),
             outputs: step.outputs.iter().map(|s| shape(*s)).collect(),
         }
     }
-}
-
-/// A range of arena memory and the steps during which it is needed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Block {
-    size: usize,
-    offset: usize,
-    live: (usize, usize),
-}
-
-/// How one phase lies in its memory.
-#[derive(Clone, Debug, Default)]
-struct Layout {
-    blocks: Vec<Block>,
-    bytes: usize,
 }
 
 /// A program at concrete sizes, as far as its phases have been entered.
@@ -85,6 +70,8 @@ pub struct Instance {
     /// Offset and size of each step's scratch memory.
     pub workspaces: Vec<(usize, usize)>,
     phases: Vec<Layout>,
+    /// Those of the states.
+    capacities: Vec<usize>,
 }
 
 /// What laying out a phase may start from.
@@ -94,10 +81,6 @@ pub struct Reuse<'a> {
     pub capacities: &'a [usize],
     /// An instance whose offsets are kept when every block still fits.
     pub last: Option<&'a Instance>,
-}
-
-fn round_up(n: usize) -> Option<usize> {
-    n.checked_add(ALIGN - 1).map(|n| n / ALIGN * ALIGN)
 }
 
 impl Instance {
@@ -110,6 +93,7 @@ impl Instance {
             locations: vec![nowhere; program.slots.len()],
             workspaces: vec![(0, 0); program.steps.len()],
             phases: Vec::new(),
+            capacities: reuse.capacities.to_vec(),
         };
         instance.enter(program, reuse)?;
         Ok(instance)
@@ -125,18 +109,16 @@ impl Instance {
             }
         }
         let last = reuse.last.and_then(|l| l.phases.get(phase));
-        let layout = lay_out(program, phase, &self.locations, last)?;
+        let layout = Layout::new(program, phase, &self.locations, last)?;
         for (slot, location) in
             program.slots.iter().zip(&mut self.locations).filter(|(s, _)| s.phase == phase)
         {
             if let Place::Arena { root } = slot.place {
-                location.offset = layout.blocks.get(root.index()).map_or(0, |b| b.offset);
+                location.offset = layout.block(root.index()).map_or(0, |(offset, _)| offset);
             }
         }
-        for (w, b) in self.workspaces.iter_mut().zip(layout.blocks.iter().skip(program.slots.len())) {
-            if b.size > 0 {
-                *w = (b.offset, b.size);
-            }
+        for (i, w) in self.workspaces.iter_mut().enumerate() {
+            *w = layout.block(program.slots.len() + i).filter(|(_, size)| *size > 0).unwrap_or(*w);
         }
         for i in 0..program.slots.len() {
             if program.slots.get(i).is_some_and(|s| s.phase == phase) {
@@ -146,6 +128,57 @@ impl Instance {
         }
         self.phases.push(layout);
         Ok(())
+    }
+
+    /// This instance at the sizes of another call. Only a program of one phase can be sized again; where what it needs
+    /// outgrows the memory shared out, everything is laid out anew.
+    pub fn resized(
+        mut self,
+        program: &Program,
+        bindings: Bindings,
+        capacities: &[usize],
+    ) -> Result<Self, PlanError> {
+        if self.bindings == bindings && self.capacities == capacities {
+            return Ok(self);
+        }
+        self.bindings = bindings;
+        self.capacities = capacities.to_vec();
+        if self.resize_varying(program)? {
+            return Ok(self);
+        }
+        let bindings = std::mem::take(&mut self.bindings);
+        Instance::new(program, bindings, Reuse { capacities, last: Some(&self) })
+    }
+
+    /// Sizes again what varies; false where something outgrew its memory.
+    fn resize_varying(&mut self, program: &Program) -> Result<bool, PlanError> {
+        let Some(layout) = self.phases.first().filter(|_| program.breaks.is_empty()) else {
+            return Ok(false);
+        };
+        for &slot in &program.varying.slots {
+            let mut location = self.size(program, slot.index(), 0, &self.capacities)?;
+            if let Some(Place::Arena { root }) = program.slots.get(slot.index()).map(|s| &s.place) {
+                let Some((offset, size)) = layout.block(root.index()) else { return Ok(false) };
+                if location.len > size {
+                    return Ok(false);
+                }
+                location.offset = offset;
+            }
+            if let Some(l) = self.locations.get_mut(slot.index()) {
+                *l = location;
+            }
+        }
+        for &index in &program.varying.steps {
+            let Some(step) = program.steps.get(index) else { continue };
+            let held = layout.block(program.slots.len() + index).map_or(0, |(_, size)| size);
+            if room(workspace_bytes(step, &self.locations)).is_none_or(|needed| needed > held) {
+                return Ok(false);
+            }
+        }
+        for &slot in &program.varying.slots {
+            resolve_view(program, slot, &self.bindings, &mut self.locations)?;
+        }
+        Ok(true)
     }
 
     /// Extents and size of one slot; its place in memory is still to be found.
@@ -191,7 +224,7 @@ impl Instance {
     /// Bytes of memory that the phase entered last needs, and its number.
     pub fn newest(&self) -> (usize, usize) {
         let phase = self.phases.len().saturating_sub(1);
-        (phase, self.phases.last().map_or(0, |p| p.bytes))
+        (phase, self.phases.last().map_or(0, Layout::bytes))
     }
 }
 
@@ -276,63 +309,4 @@ fn resolve_view(
         }
     }
     Ok(())
-}
-
-/// Gives every arena root and every step's workspace of one phase an offset; those alive together do not overlap.
-fn lay_out(
-    program: &Program,
-    phase: usize,
-    locations: &[Location],
-    last: Option<&Layout>,
-) -> Result<Layout, PlanError> {
-    let too_large = || PlanError::TooLarge("arena".into());
-    let mut blocks: Vec<Block> = Vec::with_capacity(program.slots.len() + program.steps.len());
-    for (i, (slot, location)) in program.slots.iter().zip(locations).enumerate() {
-        let is_root = slot.place == Place::Arena { root: Slot(u32::try_from(i).unwrap_or(u32::MAX)) };
-        let size = if is_root && slot.phase == phase && slot.live.0 != usize::MAX {
-            round_up(location.len).ok_or_else(too_large)?
-        } else {
-            0
-        };
-        blocks.push(Block { size, offset: 0, live: slot.live });
-    }
-    let begin = phase.checked_sub(1).and_then(|p| program.breaks.get(p)).map_or(0, |b| b + 1);
-    let end = program.breaks.get(phase).map_or(program.steps.len(), |b| b + 1);
-    for (i, step) in program.steps.iter().enumerate() {
-        let here = (begin..end).contains(&i);
-        let size = if here { round_up(workspace_bytes(step, locations)).ok_or_else(too_large)? } else { 0 };
-        blocks.push(Block { size, offset: 0, live: (i, i) });
-    }
-    if let Some(last) = last.filter(|l| l.blocks.len() == blocks.len())
-        && last.blocks.iter().zip(&blocks).all(|(old, new)| new.size <= old.size)
-    {
-        return Ok(last.clone());
-    }
-    // Biggest first, each at the lowest gap among those alive at the same time.
-    let mut order: Vec<usize> =
-        (0..blocks.len()).filter(|&i| blocks.get(i).is_some_and(|b| b.size > 0)).collect();
-    order.sort_by_key(|&i| blocks.get(i).map(|b| (std::cmp::Reverse(b.size), b.live.0, i)));
-    let mut placed: Vec<Block> = Vec::with_capacity(order.len());
-    for i in order {
-        let Some(block) = blocks.get_mut(i) else { continue };
-        let mut offset = 0usize;
-        // `placed` is kept by offset, so one sweep finds the first gap.
-        for other in placed.iter().filter(|o| o.live.0 <= block.live.1 && block.live.0 <= o.live.1) {
-            if offset.saturating_add(block.size) <= other.offset {
-                break;
-            }
-            offset = offset.max(other.offset.checked_add(other.size).ok_or_else(too_large)?);
-        }
-        block.offset = offset;
-        let at = placed.partition_point(|o| o.offset <= offset);
-        placed.insert(at, *block);
-    }
-    let bytes = blocks.iter().filter_map(|b| b.offset.checked_add(b.size)).max().unwrap_or(0);
-    Ok(Layout { blocks, bytes })
-}
-
-fn workspace_bytes(step: &Step, locations: &[Location]) -> usize {
-    let Action::Kernel(kernel) = &step.action else { return 0 };
-    let shapes = Shapes::of(step, locations);
-    kernel.workspace(&shapes.inputs, &shapes.outputs)
 }

@@ -4,6 +4,7 @@
 
 mod build;
 mod instance;
+mod layout;
 mod legalise;
 
 pub use build::{PlanOptions, build};
@@ -130,6 +131,57 @@ pub struct Program {
     /// The steps after which symbols are known that were not before. Each ends a phase: memory is laid out phase by
     /// phase, as sizes become known. Empty for a graph whose sizes all follow from its inputs'.
     pub breaks: Vec<usize>,
+    /// What a call at other sizes must size again.
+    pub varying: Varying,
+}
+
+/// The slots and steps of a program whose sizes or places follow from the dimension symbols.
+#[derive(Clone, Debug, Default)]
+pub struct Varying {
+    /// Slots with symbolic extents, states, and views of such.
+    pub slots: Vec<Slot>,
+    /// Steps that read or write such slots: their scratch memory may vary.
+    pub steps: Vec<usize>,
+}
+
+impl Varying {
+    /// Finds them.
+    fn of(slots: &[SlotPlan], steps: &[Step]) -> Self {
+        let mut varies = vec![None; slots.len()];
+        (0..slots.len()).for_each(|i| {
+            slot_varies(slots, &mut varies, i);
+        });
+        let at = |s: Slot| varies.get(s.index()).copied().flatten() == Some(true);
+        let slots = (0u32..).map(Slot).take(slots.len()).filter(|s| at(*s)).collect();
+        let touches =
+            |s: &Step| s.inputs.iter().flatten().map(|o| o.slot).chain(s.outputs.iter().copied()).any(at);
+        let steps = steps.iter().enumerate().filter(|(_, s)| touches(s)).map(|(i, _)| i).collect();
+        Varying { slots, steps }
+    }
+}
+
+/// Depth first along views, which are never circular.
+fn slot_varies(slots: &[SlotPlan], known: &mut [Option<bool>], index: usize) -> bool {
+    if let Some(answer) = known.get(index).copied().flatten() {
+        return answer;
+    }
+    let symbolic = |d: &Dim| d.as_const().is_none();
+    let answer = slots.get(index).is_some_and(|s| {
+        s.ty.shape.iter().any(symbolic)
+            || match &s.place {
+                Place::State(_) => true,
+                Place::View { of, view } => {
+                    let moves =
+                        matches!(view, View::Slice(starts) if starts.iter().any(|(_, d)| symbolic(d)));
+                    moves || slot_varies(slots, known, of.index())
+                }
+                _ => false,
+            }
+    });
+    if let Some(k) = known.get_mut(index) {
+        *k = Some(answer);
+    }
+    answer
 }
 
 impl Program {

@@ -172,9 +172,16 @@ impl Session {
         }
         self.own.clear();
         let capacities: Vec<usize> = self.states.iter().map(|s| s.capacity).collect();
-        let last = self.instance.take();
+        let mut last = self.instance.take();
+        let mut instance = match last.take_if(|_| linked.program.breaks.is_empty()) {
+            Some(last) => last.resized(&linked.program, bindings, &capacities),
+            None => {
+                let reuse = Reuse { capacities: &capacities, last: last.as_ref() };
+                Instance::new(&linked.program, bindings, reuse)
+            }
+        }
+        .map_err(sizes)?;
         let reuse = Reuse { capacities: &capacities, last: last.as_ref() };
-        let mut instance = Instance::new(&linked.program, bindings, reuse).map_err(sizes)?;
         self.reserve(&linked, &instance)?;
         if let Some(p) = &mut self.profile {
             p.clear();
@@ -203,6 +210,9 @@ impl Session {
             self.arenas.push(Arena::new());
         }
         let held = self.arenas.get(phase).map_or(0, Arena::len);
+        // What grows call by call grows by a quarter at least, unless memory is counted.
+        let slack = if self.memory_limit.is_none() { held / 4 } else { 0 };
+        let bytes = if bytes > held { bytes.max(held.saturating_add(slack)) } else { bytes };
         self.claim(bytes.saturating_sub(held))?;
         if self.arenas.get_mut(phase).is_none_or(|a| !a.reserve(bytes)) {
             let source = PlanError::TooLarge(format!("an arena of {bytes} bytes"));

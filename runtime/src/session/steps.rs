@@ -239,9 +239,7 @@ impl Session {
     /// The bytes at a location.
     pub(super) fn read(&self, l: &Location) -> Option<&[u8]> {
         match l.base {
-            Base::State(n) => {
-                self.states.get(n)?.memory.bytes().get(l.offset..l.offset.checked_add(l.len)?)
-            }
+            Base::State(n) => self.states.get(n)?.memory.bytes().get(l.offset..l.offset.checked_add(l.len)?),
             _ => stateless(l, &self.arenas, &self.own, &self.inputs, self.model.weights()),
         }
     }

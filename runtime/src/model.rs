@@ -61,22 +61,29 @@ pub struct Engine {
 }
 
 struct EngineInner {
-    pool: Arc<rayon::ThreadPool>,
+    /// None: every run computes on its caller's thread alone.
+    pool: Option<rayon::ThreadPool>,
     backend: Arc<dyn Backend>,
     options: EngineOptions,
 }
 
 impl Engine {
-    /// Starts the threads. They sleep when there is nothing to run.
+    /// Starts the threads, unless it is to be one: then runs compute on their callers' threads. Threads sleep when there
+    /// is nothing to run, and are shared by all runs at a time.
     pub fn new(options: EngineOptions) -> Result<Self, RuntimeError> {
-        let threads = options.threads.unwrap_or(0);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("frit-{i}"))
-            .build()
+        let threads = match options.threads {
+            Some(n) if n > 0 => n,
+            _ => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        };
+        let pool = (threads > 1)
+            .then(|| {
+                let named = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("frit-{i}"));
+                named.num_threads(threads).build()
+            })
+            .transpose()
             .map_err(|e| RuntimeError::Threads { threads, why: e.to_string() })?;
         let backend = options.backend.backend();
-        Ok(Engine { inner: Arc::new(EngineInner { pool: Arc::new(pool), backend, options }) })
+        Ok(Engine { inner: Arc::new(EngineInner { pool, backend, options }) })
     }
 
     /// The options it was made with.
@@ -86,22 +93,26 @@ impl Engine {
 
     /// Threads of one run.
     pub fn threads(&self) -> usize {
-        self.inner.pool.current_num_threads()
+        self.inner.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
-    pub(crate) fn pool(&self) -> &Arc<rayon::ThreadPool> {
-        &self.inner.pool
+    /// Runs `f` where its parallel loops use this engine's threads.
+    pub(crate) fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        match &self.inner.pool {
+            Some(pool) => pool.install(f),
+            None => frit_cpu::threads::alone(f),
+        }
     }
 
     /// Measures what this engine's threads, and one thread, can do at most in these numbers. Takes a fraction of a
     /// second and 200 MB.
     pub fn limits(&self, precision: Precision) -> Result<Limits, RuntimeError> {
-        let all = self.inner.pool.install(|| Rates::measure(precision));
+        let all = self.install(|| Rates::measure(precision));
         if all.threads == 1 {
             return Ok(Limits { all, one: all });
         }
         let alone = Engine::new(EngineOptions { threads: Some(1), ..self.inner.options })?;
-        Ok(Limits { all, one: alone.inner.pool.install(|| Rates::measure(precision)) })
+        Ok(Limits { all, one: alone.install(|| Rates::measure(precision)) })
     }
 
     /// Plans every graph of a module. Weights are packed when first needed.
@@ -223,10 +234,6 @@ impl Model {
         self.inner.plan_options
     }
 
-    pub(crate) fn pool(&self) -> &Arc<rayon::ThreadPool> {
-        &self.inner.engine.inner.pool
-    }
-
     /// Every constant, those added by planning included.
     pub fn weights(&self) -> &WeightTable {
         &self.inner.module.weights
@@ -329,7 +336,7 @@ impl Model {
         let plain = self.weights().data(weight).ok_or_else(missing)?;
         let plan::Action::Kernel(kernel) = &step.action else { return Err(missing()) };
         let blob = self
-            .pool()
+            .engine()
             .install(|| kernel.pack(operand, plain))
             .map_err(|source| RuntimeError::Kernel { kernel: kernel.name(), label: name(), source })?;
         let tensor = Tensor::from_slice(&[blob.len()], &blob)?;

@@ -22,7 +22,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Measures the threads of the current rayon pool; takes about a tenth of a second.
+    /// Measures the threads of a parallel loop started here; takes about a tenth of a second.
     pub(crate) fn measure(precision: Precision) -> Self {
         let reduced = match precision {
             Precision::Exact => None,
@@ -30,7 +30,7 @@ impl Rates {
             Precision::Int8 => Some((precision, operations_per_second(Arithmetic::Int8))),
         };
         Rates {
-            threads: rayon::current_num_threads(),
+            threads: frit_cpu::threads::threads(),
             f32: operations_per_second(Arithmetic::F32),
             reduced,
             bytes: bytes_per_second(),

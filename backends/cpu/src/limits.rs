@@ -3,6 +3,7 @@
 
 use crate::isa::Isa;
 use crate::simd::{Simd, Vectorised, dispatch};
+use crate::threads::{on_each, threads};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -28,21 +29,21 @@ const BUFFER: usize = 192 << 20;
 /// Times that the buffer is read; the best counts.
 const PASSES: usize = 4;
 
-/// Operations a second of all threads of the current rayon pool together: a multiply-add counts two.
+/// Operations a second of all threads of a parallel loop together: a multiply-add counts two.
 pub fn operations_per_second(arithmetic: Arithmetic) -> f64 {
-    rayon::broadcast(|_| one_thread(arithmetic)).into_iter().sum()
+    on_each(|_| one_thread(arithmetic)).into_iter().sum()
 }
 
-/// Bytes a second that all threads of the current rayon pool together read from memory.
+/// Bytes a second that all threads of a parallel loop together read from memory.
 pub fn bytes_per_second() -> f64 {
-    let threads = rayon::current_num_threads().max(1);
+    let threads = threads();
     // Each thread reads its own part of what is there, as threads share weights; written first, so that it is memory.
     let buffer = vec![1.0f32; BUFFER / 4];
     let part = buffer.len() / threads;
     let best = (0..PASSES).map(|_| {
         let begin = Instant::now();
-        rayon::broadcast(|cx| {
-            let share = buffer.get(cx.index() * part..(cx.index() + 1) * part).unwrap_or(&[]);
+        on_each(|index| {
+            let share = buffer.get(index * part..(index + 1) * part).unwrap_or(&[]);
             black_box(dispatch(Isa::get(), Sum(share)));
         });
         (part * threads * 4) as f64 / begin.elapsed().as_secs_f64()

@@ -3,15 +3,40 @@
 //! The rule every kernel keeps: what a task computes depends on its number and the problem only, never on the
 //! number of threads, so that results are the same to the last bit with any pool. No kernel lives here.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Work below this many nanoseconds in total runs on the calling thread: waking another costs about as much.
 const INLINE_NS: u64 = 10_000;
 
+thread_local! {
+    /// Set while this thread computes alone.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// The number of threads that a parallel loop started here would use.
 pub fn threads() -> usize {
-    rayon::current_num_threads()
+    // Asked first: rayon, asked outside a pool, would start one.
+    if ALONE.get() { 1 } else { rayon::current_num_threads() }
+}
+
+/// Runs `f` with every parallel loop in it on this thread alone, which needs no pool.
+pub fn alone<R>(f: impl FnOnce() -> R) -> R {
+    /// Also when `f` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(ALONE.replace(true));
+    f()
+}
+
+/// What `f` gives on every thread that a parallel loop started here would use; its argument counts them.
+pub fn on_each<R: Send>(f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    if ALONE.get() { vec![f(0)] } else { rayon::broadcast(|cx| f(cx.index())) }
 }
 
 /// Runs `f(0)`, ..., `f(n_tasks - 1)`, each exactly once, on the threads of the current rayon pool.
@@ -154,6 +179,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn alone_means_this_thread() {
+        let here = std::thread::current().id();
+        alone(|| {
+            assert_eq!(threads(), 1);
+            parallel_for(50, 1_000_000, |_| assert_eq!(std::thread::current().id(), here));
+            alone(|| ());
+            assert_eq!(on_each(|index| (index, std::thread::current().id())), [(0, here)]);
+        });
+        let caught = std::panic::catch_unwind(|| alone(|| panic!("the flag is taken back")));
+        assert!(caught.is_err());
+        pool(2).install(|| assert_eq!((threads(), on_each(|index| index).len()), (2, 2)));
     }
 
     #[test]

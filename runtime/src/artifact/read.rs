@@ -5,15 +5,19 @@ use super::{ArtifactError, CHUNK, ENTRY, HEADER, Index, MAGIC, Meta, SECTIONS, V
 use crate::error::RuntimeError;
 use crate::model::{BackendKind, Engine, Model};
 use frit_backend::{Precision, Target};
+use frit_cpu::threads::parallel_for;
 use frit_ir::{Storage, Tensor, WeightId};
 use memmap2::Mmap;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// About how long checking one chunk takes, in nanoseconds.
+const CHECK_NS: u64 = 60_000;
 
 /// A model from an artifact, and the files that its processors need.
 pub struct Loaded {
@@ -155,10 +159,16 @@ impl Reader<'_> {
                 format!("{} sums for {} bytes of weights", sums.len(), body.len()),
             ));
         }
-        let bad = body.par_chunks(CHUNK).zip(&sums).position_first(|(chunk, sum)| xxh3_64(chunk) != *sum);
-        match bad {
-            None => Ok(()),
-            Some(i) => {
+        let bad = AtomicUsize::new(usize::MAX);
+        parallel_for(sums.len(), CHECK_NS, |i| {
+            let chunk = body.chunks(CHUNK).nth(i).unwrap_or(&[]);
+            if sums.get(i) != Some(&xxh3_64(chunk)) {
+                bad.fetch_min(i, Ordering::Relaxed);
+            }
+        });
+        match bad.into_inner() {
+            usize::MAX => Ok(()),
+            i => {
                 let start = weights.start + i * CHUNK;
                 Err(ArtifactError::Checksum {
                     path: self.path.to_path_buf(),
@@ -209,7 +219,7 @@ pub fn load_bytes(engine: &Engine, path: &Path, owner: Bytes) -> std::result::Re
     };
     reader.check_gaps(&sections)?;
     let bytes = |r: &Range<usize>| reader.bytes().get(r.clone()).unwrap_or(&[]);
-    engine.pool().install(|| reader.check_weights(weights_at, bytes(chunks_at)))?;
+    engine.install(|| reader.check_weights(weights_at, bytes(chunks_at)))?;
 
     let json = |what: &str, at: &Range<usize>, e: serde_json::Error| {
         reader.malformed(what, at.start as u64, e.to_string())

@@ -186,8 +186,8 @@ impl Session {
         if let Some(p) = &mut self.profile {
             p.clear();
         }
-        let pool = self.model.pool().clone();
-        let result = pool.install(|| self.execute(&linked, &mut instance, reuse));
+        let engine = self.model.engine().clone();
+        let result = engine.install(|| self.execute(&linked, &mut instance, reuse));
         // What was appended counts from now on.
         if result.is_ok() {
             for (n, s) in self.states.iter_mut().enumerate() {

@@ -12,30 +12,66 @@ const LN2_LO: f32 = -2.121_944_4e-4;
 const Q: [f32; 6] =
     [0.5, 1.666_666_716e-1, 4.166_634_381e-2, 8.333_270_438e-3, 1.394_204_563e-3, 1.991_562_312e-4];
 
-/// e^x. Infinity above 88.72, denormals and then 0 below -87.34, NaN for NaN.
+/// e^(x + low) - 1 without its power of two, and that power: e^(x + low) = (1 + first) 2^second. For |x| up to 104 and
+/// a `low` of what rounding took from x.
 #[inline(always)]
-pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    // The bound is the first operand: NaN passes through.
-    let x = s.max(s.splat(-104.0), s.min(s.splat(89.0), x));
+fn parts<S: Simd>(s: S, x: S::V, low: Option<S::V>) -> (S::V, S::V) {
     // x = n ln2 + r with whole n and |r| <= ln2/2
     let n = s.round(s.mul(x, s.splat(LOG2E)));
     let r = s.neg_mul_add(n, s.splat(LN2_HI), x);
     let r = s.neg_mul_add(n, s.splat(LN2_LO), r);
-    let p = s.add(s.splat(1.0), s.mul_add(s.mul(r, r), horner(s, &Q, r), r));
-    s.scale2(p, n)
+    let r = match low {
+        Some(low) => s.add(r, low),
+        None => r,
+    };
+    (s.mul_add(s.mul(r, r), horner(s, &Q, r), r), n)
+}
+
+/// Within what e^x is no infinity and not 0. The bound is the first operand: NaN passes through.
+#[inline(always)]
+fn bounded<S: Simd>(s: S, x: S::V) -> S::V {
+    s.max(s.splat(-104.0), s.min(s.splat(89.0), x))
+}
+
+/// e^x. Infinity above 88.72, denormals and then 0 below -87.34, NaN for NaN.
+#[inline(always)]
+pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    let (p, n) = parts(s, bounded(s, x), None);
+    s.scale2(s.add(s.splat(1.0), p), n)
+}
+
+/// 1 + e^(x + low), where `low` is what rounding took from x; infinity above 88.
+#[inline(always)]
+pub(super) fn one_plus_exp<S: Simd>(s: S, x: S::V, low: Option<S::V>) -> S::V {
+    let (p, n) = parts(s, bounded(s, x), low);
+    // 1 + 2^n + 2^n p, with what the first sum loses of its 1.
+    let one = s.splat(1.0);
+    let power = s.scale2(one, n);
+    let whole = s.add(one, power);
+    let lost = s.sub(one, s.sub(whole, power));
+    let sum = s.add(whole, s.mul_add(power, p, lost));
+    s.select(s.lt(s.splat(88.0), x), s.splat(f32::INFINITY), sum)
+}
+
+/// a b e^(x + low), of which b's error and one rounding are most of the error; x at most 0 and above -104.
+#[inline(always)]
+pub(super) fn product_times_exp<S: Simd>(s: S, (a, b): (S::V, S::V), x: S::V, low: S::V) -> S::V {
+    let (p, n) = parts(s, x, Some(low));
+    let y = s.mul(a, b);
+    let y_low = s.mul_low(a, b, y);
+    s.scale2(s.add(y, s.mul_add(y, p, y_low)), n)
 }
 
 /// 1 / (1 + e^-x). Results below 2^-126 become 0.
 #[inline(always)]
 pub fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
-    let one = s.splat(1.0);
-    s.div(one, s.add(one, exp(s, s.neg(x))))
+    s.div(s.splat(1.0), one_plus_exp(s, s.neg(x), None))
 }
 
 /// x / (1 + e^-x), also called swish. Results smaller than 2^-119 may become 0.
 #[inline(always)]
 pub fn silu<S: Simd>(s: S, x: S::V) -> S::V {
-    s.div(x, s.add(s.splat(1.0), exp(s, s.neg(x))))
+    s.div(x, one_plus_exp(s, s.neg(x), None))
 }
 
 /// Minimax on 0 <= z <= 0.36 of (tanh(sqrt z) / sqrt z - 1) / z, error 3e-9 of tanh.

@@ -79,6 +79,19 @@ impl Simd for Avx2 {
         op!(_mm256_fmadd_ps(a, b, c))
     }
     #[inline(always)]
+    fn mul_low(self, a: __m256, b: __m256, p: __m256) -> __m256 {
+        op!(_mm256_fmsub_ps(a, b, p))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 16], index: __m256i) -> __m256 {
+        op!({
+            let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), index);
+            let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr().add(8)), index);
+            // The fourth bit becomes the sign, by which the blend chooses.
+            _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index)))
+        })
+    }
+    #[inline(always)]
     fn neg_mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
         op!(_mm256_fnmadd_ps(a, b, c))
     }

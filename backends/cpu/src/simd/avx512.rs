@@ -75,6 +75,14 @@ impl Simd for Avx512 {
         op!(_mm512_fmadd_ps(a, b, c))
     }
     #[inline(always)]
+    fn mul_low(self, a: __m512, b: __m512, p: __m512) -> __m512 {
+        op!(_mm512_fmsub_ps(a, b, p))
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 16], index: __m512i) -> __m512 {
+        op!(_mm512_permutexvar_ps(index, _mm512_loadu_ps(table.as_ptr())))
+    }
+    #[inline(always)]
     fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         op!(_mm512_fnmadd_ps(a, b, c))
     }

@@ -69,6 +69,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// c - a * b, rounded once where the machine can.
     fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// What rounding took from p = [`Simd::mul`]`(a, b)`: a * b - p, exact where it is no denormal.
+    fn mul_low(self, a: Self::V, b: Self::V, p: Self::V) -> Self::V;
     /// a < b ? a : b
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// a > b ? a : b
@@ -108,6 +110,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn ior(self, a: Self::I, b: Self::I) -> Self::I;
     /// Arithmetic shift right by 23, the width of the mantissa.
     fn sra23(self, a: Self::I) -> Self::I;
+    /// The element of the table that the lowest four bits of each lane name.
+    fn lookup(self, table: &[f32; 16], index: Self::I) -> Self::V;
     /// The integers as f32.
     fn to_float(self, a: Self::I) -> Self::V;
 

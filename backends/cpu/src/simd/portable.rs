@@ -91,6 +91,14 @@ impl Simd for Portable {
         lanes!(|I| a[I] * b[I] + c[I])
     }
     #[inline(always)]
+    fn mul_low(self, a: V, b: V, p: V) -> V {
+        lanes!(|I| (f64::from(a[I]) * f64::from(b[I]) - f64::from(p[I])) as f32)
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[f32; 16], index: [i32; N]) -> V {
+        lanes!(|I| table[(index[I] & 15) as usize])
+    }
+    #[inline(always)]
     fn neg_mul_add(self, a: V, b: V, c: V) -> V {
         lanes!(|I| c[I] - a[I] * b[I])
     }

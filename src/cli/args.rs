@@ -2,6 +2,7 @@
 //! What a command does is in its own file.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use frit::backend::Precision;
 use std::path::PathBuf;
 
 /// Compiles neural networks ahead of time into one file, and runs that file.
@@ -103,25 +104,24 @@ pub struct Where {
     pub threads: Option<u16>,
 }
 
-/// Numbers that weights are kept in.
+/// Numbers that weights are kept and multiplied in; see docs/precision.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
 pub enum Dtype {
     /// Exact.
     #[default]
     F32,
-    /// Weights in bfloat16.
+    /// Weights and products in bfloat16, sums in f32.
     Bf16,
-    /// Weights in 8-bit integers.
+    /// Weights of linear layers in 8-bit integers, a scale a column; convolutions in bfloat16.
     Int8,
 }
 
-impl Dtype {
-    /// The word on the command line.
-    pub fn word(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::Bf16 => "bf16",
-            Dtype::Int8 => "int8",
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Precision {
+        match dtype {
+            Dtype::F32 => Precision::Exact,
+            Dtype::Bf16 => Precision::Bf16,
+            Dtype::Int8 => Precision::Int8,
         }
     }
 }
@@ -400,9 +400,9 @@ pub struct Bench {
     /// Timed runs, after two that are not.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
-    /// Numbers that weights are kept in.
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: Dtype,
+    /// Numbers that weights are kept in: f32 unless given; a .frit file has its own.
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -3,7 +3,8 @@
 use super::args::Bench;
 use super::profile::Profile;
 use super::run::entry_name;
-use super::{borrowed, dims, load_options, peak_rss_bytes, precision, print_json, print_text, signature};
+use super::{borrowed, dims, load_options, peak_rss_bytes, print_json, print_text, signature};
+use frit::backend::Precision;
 use frit::ir::tensor::byte_len;
 use frit::ir::{Bindings, DType, Graph, Tensor, TensorType, binding};
 use frit::runtime::{RuntimeError, Session};
@@ -21,13 +22,22 @@ const USUAL: [(&str, usize); 4] = [("batch", 1), ("sequence", 128), ("samples", 
 
 pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     let mut options = load_options(&a.part, &a.place)?;
-    options.precision = precision(a.dtype)?;
+    options.precision = a.dtype.map(Precision::from).unwrap_or_default();
     let given = a.inputs.as_deref().map(tensors::read).transpose()?;
     options.signature = signature(given.as_ref(), a.fix.signature.as_deref());
     let mut sizes = dims(&a.fix.dims)?;
     let begin = Instant::now();
     options.examples = given.clone().unwrap_or_default();
     let loaded = frit::load(&a.model, &options)?;
+    let precision = loaded.model.plan_options().precision;
+    if a.dtype.is_some() && precision != options.precision {
+        return Err(Error::Usage(format!(
+            "{} is compiled in {}; --dtype {} needs the checkpoint",
+            a.model.display(),
+            precision.name(),
+            options.precision.name()
+        )));
+    }
     let entry = entry_name(&loaded.model, a.part.entry.as_deref())?;
     let mut session = loaded.model.session(&entry)?;
     let load_s = begin.elapsed().as_secs_f64();
@@ -102,7 +112,7 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
             "max_s": max,
             "runs": a.runs,
             "threads": threads,
-            "dtype": a.dtype.word(),
+            "dtype": precision.name(),
             "peak_rss_bytes": peak_rss,
             "session_bytes": session_bytes,
             "items": count,
@@ -131,7 +141,7 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
         text,
         "compute  {:9.1} GFLOP/s on {threads} threads, {}",
         flops / median / 1e9,
-        a.dtype.word()
+        precision.name()
     );
     if let Some(rss) = peak_rss {
         let _ = writeln!(text, "memory   {:9.1} MB at most", rss as f64 / 1e6);

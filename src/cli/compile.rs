@@ -1,8 +1,8 @@
 //! `frit compile`: a checkpoint becomes one file.
 
 use super::args::Compile;
-use super::{dims, precision, print_json, print_text, signature, warn};
-use frit::backend::Target;
+use super::{dims, print_json, print_text, signature, warn};
+use frit::backend::{Precision, Target};
 use frit::load::LoadOptions;
 use frit::{Error, tensors};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,7 +27,7 @@ pub(super) fn compile(a: &Compile) -> Result<(), Error> {
         select: a.part.select.clone(),
         examples: like.clone().unwrap_or_default(),
         dims: dims(&a.fix.dims)?,
-        precision: precision(a.dtype)?,
+        precision: a.dtype.into(),
         target: Some(target),
         threads: a.threads.map(usize::from),
         ..LoadOptions::default()
@@ -53,7 +53,7 @@ pub(super) fn compile(a: &Compile) -> Result<(), Error> {
             "class": loaded.model.fact("class"),
             "entries": loaded.model.entries().collect::<Vec<_>>(),
             "target": target.name(),
-            "dtype": a.dtype.word(),
+            "dtype": Precision::from(a.dtype).name(),
             "bytes": written.bytes,
             "weight_bytes": written.weight_bytes,
             "compile_s": seconds,
@@ -62,10 +62,11 @@ pub(super) fn compile(a: &Compile) -> Result<(), Error> {
     let mb = written.bytes as f64 / 1e6;
     let entries: Vec<&str> = loaded.model.entries().collect();
     print_text(&format!(
-        "{}: {} ({}), {mb:.1} MB, {}, in {seconds:.2} s\n",
+        "{}: {} ({}), {mb:.1} MB, {}, {}, in {seconds:.2} s\n",
         a.output.display(),
         loaded.model.fact("class").unwrap_or("model"),
         entries.join(", "),
-        target.name()
+        target.name(),
+        Precision::from(a.dtype).name()
     ))
 }

@@ -10,8 +10,7 @@ mod profile;
 mod run;
 mod verify;
 
-use args::{Cli, Command, Dtype, Part, Where};
-use frit::backend::Precision;
+use args::{Cli, Command, Part, Where};
 use frit::load::{InputSpec, LoadOptions};
 use frit::runtime::BackendKind;
 use frit::{Error, ir::Tensor};
@@ -72,16 +71,6 @@ fn signature(inputs: Option<&BTreeMap<String, Tensor>>, names: Option<&[String]>
         (Some(t), _) => Some(t.iter().map(|(n, t)| InputSpec::of(n, t.dtype(), t.shape())).collect()),
         (None, Some(names)) => Some(names.iter().map(|n| InputSpec::from(n.as_str())).collect()),
         (None, None) => None,
-    }
-}
-
-fn precision(dtype: Dtype) -> Result<Precision, Error> {
-    match dtype {
-        Dtype::F32 => Ok(Precision::Exact),
-        Dtype::Bf16 | Dtype::Int8 => Err(Error::Usage(format!(
-            "--dtype {} comes with the CPU speed issue; f32 is what there is",
-            dtype.word()
-        ))),
     }
 }
 

@@ -41,6 +41,22 @@ pub enum Precision {
     Int8,
 }
 
+impl Precision {
+    /// Every precision with the name of the command line and the artifact.
+    pub const NAMES: [(Precision, &'static str); 3] =
+        [(Precision::Exact, "f32"), (Precision::Bf16, "bf16"), (Precision::Int8, "int8")];
+
+    /// The name of the command line and the artifact.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(p, _)| *p == self).map_or("f32", |(_, n)| n)
+    }
+
+    /// The precision of a name.
+    pub fn from_name(name: &str) -> Option<Precision> {
+        Self::NAMES.iter().find(|(_, n)| *n == name).map(|(p, _)| *p)
+    }
+}
+
 /// The instruction set that kernels and packed layouts are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {

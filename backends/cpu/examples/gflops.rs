@@ -1,6 +1,6 @@
 //! Prints what matrix products and convolutions reach on this machine beside its measured FMA limit, in one process.
 //!
-//! `cargo run --release -p frit-cpu --example gflops [threads]`. Rates are medians; with one thread the time is
+//! `cargo run --release -p frit-cpu --example gflops [threads [f32 | bf16]]`. Rates are medians; with one thread the time is
 //! that of the thread's own clock, so that a busy neighbour does not count. For regressions see benches/gemm.rs.
 
 use frit_cpu::conv::{ConvSizes, ConvSpec, ConvWeight, WeightForm, conv, pack_weight};
@@ -40,12 +40,16 @@ const CONVOLUTIONS: [Convolution; 9] = [
 
 fn main() {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1);
+    let dtype = match std::env::args().nth(2).as_deref() {
+        Some("bf16") => DType::BF16,
+        _ => DType::F32,
+    };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let Ok(pool) = pool else { return };
-    pool.install(|| run(threads));
+    pool.install(|| run(threads, dtype));
 }
 
-fn run(threads: usize) {
+fn run(threads: usize, dtype: DType) {
     let isa = Isa::get();
     let limit = fma_limit(threads);
     println!("{} on {threads} thread(s); FMA limit {limit:.0} GFLOP/s", isa.level().name());
@@ -58,7 +62,7 @@ fn run(threads: usize) {
             if activation != Activation::None && (m, k, n) != (128, 768, 3072) {
                 continue;
             }
-            let times = measure(isa, m, k, n, activation, threads);
+            let times = measure(isa, (m, k, n), dtype, activation, threads);
             let (median, best) = (times[times.len() / 2], times[0]);
             let gflop = 2.0 * (m * k * n) as f64 / 1e9;
             println!(
@@ -68,7 +72,7 @@ fn run(threads: usize) {
                 100.0 * gflop / median / limit,
                 gflop / best,
                 median * 1e3,
-                (4 * k * n) as f64 / median / 1e9,
+                (dtype.size() * k * n) as f64 / median / 1e9,
             );
         }
     }
@@ -87,7 +91,7 @@ fn run(threads: usize) {
             pads_end: &[pad, pad][..input.len()],
         };
         let Ok(spec) = ConvSpec::new(&sizes) else { continue };
-        let times = measure_convolution(isa, &spec, threads);
+        let times = measure_convolution(isa, &spec, dtype, threads);
         let (median, best) = (times[times.len() / 2], times[0]);
         let products = spec.output_len() * spec.weight_len() / spec.out_channels();
         let gflop = 2.0 * products as f64 / 1e9;
@@ -101,11 +105,11 @@ fn run(threads: usize) {
     }
 }
 
-fn measure_convolution(isa: Isa, spec: &ConvSpec, threads: usize) -> Vec<f64> {
+fn measure_convolution(isa: Isa, spec: &ConvSpec, dtype: DType, threads: usize) -> Vec<f64> {
     let values = |n: usize| (0..n).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect::<Vec<f32>>();
     let (x, w) = (values(spec.input_len()), values(spec.weight_len()));
-    let form = WeightForm::new(isa.level(), spec);
-    let mut packed = vec![0.0f32; w.len()];
+    let form = WeightForm::new(isa.level(), dtype, spec);
+    let mut packed = vec![0.0f32; form.bytes() / 4];
     let _ = pack_weight(&form, &w, bytemuck::cast_slice_mut(&mut packed));
     let mut y = vec![0.0; spec.output_len()];
     let mut times = vec![f64::NAN];
@@ -123,8 +127,14 @@ fn measure_convolution(isa: Isa, spec: &ConvSpec, threads: usize) -> Vec<f64> {
 
 /// Sorted times of one product. Each repetition takes other weights, as the layers of a model do, so that they
 /// come from memory rather than from a cache.
-fn measure(isa: Isa, m: usize, k: usize, n: usize, activation: Activation, threads: usize) -> Vec<f64> {
-    let layout = PackedLayout::columns(isa.level(), DType::F32, k, n);
+fn measure(
+    isa: Isa,
+    (m, k, n): (usize, usize, usize),
+    dtype: DType,
+    activation: Activation,
+    threads: usize,
+) -> Vec<f64> {
+    let layout = PackedLayout::columns(isa.level(), dtype, k, n);
     let bytes = layout.bytes().unwrap_or(0);
     let copies = (256_000_000 / bytes).clamp(2, 60);
     let source: Vec<f32> = (0..k * n).map(|i| (i % 13) as f32 / 13.0 - 0.5).collect();

@@ -239,16 +239,10 @@ pub fn load_bytes(engine: &Engine, path: &Path, owner: Bytes) -> std::result::Re
         }
         .into());
     }
-    let precision = match meta.precision.as_str() {
-        "f32" => Precision::Exact,
-        "bf16" => Precision::Bf16,
-        "int8" => Precision::Int8,
-        other => {
-            return Err(reader
-                .malformed("section `meta`", meta_at.start as u64, format!("unknown precision `{other}`"))
-                .into());
-        }
-    };
+    let precision = Precision::from_name(&meta.precision).ok_or_else(|| {
+        let why = format!("unknown precision `{}`", meta.precision);
+        reader.malformed("section `meta`", meta_at.start as u64, why)
+    })?;
     let backend = engine.options().backend;
     if backend != BackendKind::Cpu && !index.packed.is_empty() {
         let backend = BackendKind::NAMES.iter().find(|(k, _)| *k == backend).map_or("", |(_, n)| n);

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::error::RuntimeError;
 use crate::model::Model;
-use frit_backend::Precision;
 use frit_ir::WeightId;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -153,15 +152,10 @@ fn write_to(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Packed, Failure> {
     let options = model.plan_options();
-    let precision = match options.precision {
-        Precision::Exact => "f32",
-        Precision::Bf16 => "bf16",
-        Precision::Int8 => "int8",
-    };
     let meta = Meta {
         producer: format!("frit {}", env!("CARGO_PKG_VERSION")),
         target: options.target.name().to_owned(),
-        precision: precision.to_owned(),
+        precision: options.precision.name().to_owned(),
     };
     let meta = serde_json::to_vec(&meta)?;
     let graphs = model.planned_text()?.into_bytes();

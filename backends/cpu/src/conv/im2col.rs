@@ -2,7 +2,7 @@
 //! cache where the product uses them.
 
 use super::{Call, ConvSpec};
-use crate::gemm::{Cut, PackedLayout, Product, Right, RowTiles, Tiles, k_block, panel_width};
+use crate::gemm::{Cut, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Words, join_rows, k_block};
 use crate::isa::{Isa, Level};
 use crate::threads::parallel_for;
 use std::ops::Range;
@@ -10,23 +10,22 @@ use std::ops::Range;
 /// Runs the convolution; `layout` is that of a group's weight.
 pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
     let spec = &call.spec.flattened();
-    let width = panel_width(call.isa.level());
-    let (k, pixels) = (spec.sum_len(), spec.pixels_out());
-    let tiles = Tiles::new(call.isa, width);
+    let (width, words) = (call.width, call.tiles.words);
+    let (k, pixels) = (words.count(spec.sum_len()), spec.pixels_out());
     let rows = RowTiles::new(spec.group_out, layout.width);
     let copy = strided_copy(call.isa, spec.stride[2]);
     let product_of = |image: usize, group: usize| {
         let channel = group * spec.group_out;
         Product {
-            tiles,
+            tiles: call.tiles,
             rows,
-            a: call.weight.as_ptr().wrapping_add(channel * k),
+            a: call.weight_of(group),
             a_start: 0,
             k,
             k_block: k_block(call.isa.level()),
             n: pixels,
             width,
-            right: Columns { spec, x: call.input_at(image, group), width, copy },
+            right: Columns { spec, x: call.input_at(image, group), width, words, copy },
             c: call.output_at(image, channel),
             c_stride: pixels,
             epilogue: call.epilogue_from(image, channel, spec.group_out),
@@ -43,12 +42,14 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
     });
 }
 
-/// The columns of one image and group: element (k, j) is what tap k of the kernel sees at output pixel j.
+/// The columns of one image and group: element (k, j) is what tap k of the kernel sees at output pixel j. Panels are in
+/// words.
 #[derive(Clone, Copy)]
 struct Columns<'a> {
     spec: &'a ConvSpec,
     x: *const f32,
     width: usize,
+    words: Words,
     copy: StridedCopy,
 }
 
@@ -76,41 +77,79 @@ impl Right for Columns<'_> {
     }
 
     unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
-        let (runs, lanes) = self.runs(panel);
-        let (taps, plane) = (self.spec.taps(), self.spec.pixels_in());
-        let a_tap = runs.len() / taps;
-        let stride = self.spec.stride[2];
-        let (mut channel, mut tap) = (k.start / taps, k.start % taps);
-        let mut row = scratch;
-        for _ in k {
-            let input = self.x.wrapping_add(channel * plane);
-            for run in runs.iter().skip(tap * a_tap).take(a_tap) {
-                // SAFETY: `scratch` has room for a panel's width a row of k; the run lies in the channel.
-                unsafe {
-                    let to = row.add(run.lane);
-                    if run.count < run.lanes {
-                        for lane in (0..run.before).chain(run.before + run.count..run.lanes) {
-                            *to.add(lane) = 0.0;
-                        }
-                    }
-                    if run.count > 0 {
-                        (self.copy)(input.add(run.source), stride, run.count, to.add(run.before));
-                    }
-                }
-            }
-            // SAFETY: as above.
+        let mut gather = Gather::new(self, panel, k.start * self.words.factor());
+        for i in 0..k.len() {
+            // SAFETY: `scratch` has room for a panel's width a word of k; pairs are only multiplied where the
+            // machine converts them.
             unsafe {
-                for lane in lanes..self.width {
-                    *row.add(lane) = 0.0;
+                let row = scratch.add(i * self.width);
+                if self.words == Words::Pairs {
+                    let mut two = [0f32; 2 * MAX_WIDTH];
+                    let (low, high) = two.split_at_mut(MAX_WIDTH);
+                    gather.row(low.as_mut_ptr());
+                    gather.row(high.as_mut_ptr());
+                    join_rows(low.as_ptr(), high.as_ptr(), self.width, row);
+                } else {
+                    gather.row(row);
                 }
-                row = row.add(self.width);
-            }
-            tap += 1;
-            if tap == taps {
-                (channel, tap) = (channel + 1, 0);
             }
         }
         (scratch, self.width)
+    }
+}
+
+/// The rows of a panel, one a k, gathered one after the other.
+struct Gather<'a> {
+    columns: &'a Columns<'a>,
+    runs: Vec<Run>,
+    /// Lanes that are there.
+    lanes: usize,
+    channel: usize,
+    tap: usize,
+}
+
+impl<'a> Gather<'a> {
+    /// Begins with row `k`.
+    fn new(columns: &'a Columns<'a>, panel: usize, k: usize) -> Gather<'a> {
+        let (runs, lanes) = columns.runs(panel);
+        let taps = columns.spec.taps();
+        Gather { columns, runs, lanes, channel: k / taps, tap: k % taps }
+    }
+
+    /// Writes the next row; nothing where no k is left.
+    ///
+    /// # Safety
+    /// `row` has room for a panel's width.
+    unsafe fn row(&mut self, row: *mut f32) {
+        let spec = self.columns.spec;
+        if self.channel >= spec.group_in {
+            return;
+        }
+        let (taps, stride) = (spec.taps(), spec.stride[2]);
+        let a_tap = self.runs.len() / taps;
+        let input = self.columns.x.wrapping_add(self.channel * spec.pixels_in());
+        for run in self.runs.iter().skip(self.tap * a_tap).take(a_tap) {
+            // SAFETY: the lanes of a run are those of a panel; its inputs lie in the channel.
+            unsafe {
+                let to = row.add(run.lane);
+                if run.count < run.lanes {
+                    for lane in (0..run.before).chain(run.before + run.count..run.lanes) {
+                        *to.add(lane) = 0.0;
+                    }
+                }
+                if run.count > 0 {
+                    (self.columns.copy)(input.add(run.source), stride, run.count, to.add(run.before));
+                }
+            }
+        }
+        for lane in self.lanes..self.columns.width {
+            // SAFETY: as above.
+            unsafe { *row.add(lane) = 0.0 };
+        }
+        self.tap += 1;
+        if self.tap == taps {
+            (self.channel, self.tap) = (self.channel + 1, 0);
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Convolution as ONNX Conv (opsets 1 to 22) in f32, one to three spatial axes, with its epilogue.
+//! Convolution as ONNX Conv (opsets 1 to 22) of f32 with weights in f32 or bf16, one to three spatial axes, with its epilogue.
 //!
 //! ```text
 //! compile time   let spec = ConvSpec::new(&ConvSizes { .. })?;                     // any batch and extent
-//!                let form = WeightForm::new(level, &spec);                         // store form.tag()
+//!                let form = WeightForm::new(level, DType::F32, &spec);             // store form.tag()
 //!                pack_weight(&form, &w, &mut bytes)?;                              // form.bytes() of them
 //! run time       let form = WeightForm::parse(tag, &spec)?;
 //!                conv(isa, &spec, &x, &ConvWeight::new(form, bytes)?, &mut y, &Epilogue { bias: Bias::Rows(b), .. })?;
@@ -27,7 +27,9 @@ pub use spec::{ConvSizes, ConvSpec};
 pub use transposed::{TransposedSpec, conv_transposed};
 
 use crate::error::KernelError;
-use crate::gemm::{Bias, Epilogue, GemmError, Matrix, PackedLayout, Residual, Side, pack};
+use crate::gemm::{
+    self, Bias, Epilogue, GemmError, Matrix, PackedLayout, Residual, Side, Tiles, Words, pack, panel_width,
+};
 use crate::isa::{Isa, Level};
 use crate::threads::SharedMut;
 use frit_ir::DType;
@@ -95,9 +97,9 @@ pub struct WeightForm {
 }
 
 impl WeightForm {
-    /// The form for this level.
-    pub fn new(level: Level, spec: &ConvSpec) -> WeightForm {
-        let layout = PackedLayout::rows(level, DType::F32, spec.group_out, spec.sum_len());
+    /// The form for this level, of f32 or bf16 elements; depthwise weights, which are small, stay f32.
+    pub fn new(level: Level, dtype: DType, spec: &ConvSpec) -> WeightForm {
+        let layout = PackedLayout::rows(level, dtype, spec.group_out, spec.sum_len());
         WeightForm {
             groups: spec.groups,
             layout: (!spec.is_depthwise()).then_some(layout),
@@ -105,7 +107,7 @@ impl WeightForm {
         }
     }
 
-    /// What an artifact stores beside the shape: `f32-mr14` and the like, or `f32-plain`.
+    /// What an artifact stores beside the shape: `f32-mr14`, `bf16x2-mr14` and the like, or `f32-plain`.
     pub fn tag(&self) -> String {
         self.layout.map_or_else(|| "f32-plain".to_owned(), |layout| layout.tag())
     }
@@ -116,16 +118,16 @@ impl WeightForm {
             "f32-plain" => None,
             _ => Some(PackedLayout::parse(tag, spec.sum_len(), spec.group_out)?),
         };
-        let suits = layout.is_none_or(|layout| layout.side == Side::Rows && layout.dtype == DType::F32);
+        let suits = layout.is_none_or(|layout| layout.side == Side::Rows);
         if !suits || layout.is_none() != spec.is_depthwise() {
             return Err(GemmError::Tag { tag: tag.to_owned() }.into());
         }
         Ok(WeightForm { groups: spec.groups, layout, len: spec.weight_len() })
     }
 
-    /// Bytes of the stored weight: no padding in any form.
+    /// Bytes of the stored weight.
     pub fn bytes(&self) -> usize {
-        self.len * 4
+        4 * self.layout.map_or(self.len, |layout| self.groups * layout.len * layout.words())
     }
 }
 
@@ -138,8 +140,8 @@ pub fn pack_weight(form: &WeightForm, weight: &[f32], out: &mut [u8]) -> Result<
         out.copy_from_slice(bytemuck::cast_slice(weight));
         return Ok(());
     };
-    let group = (layout.len * layout.k).max(1);
-    for (weight, out) in weight.chunks_exact(group).zip(out.chunks_exact_mut(group * 4)) {
+    let (group, words) = ((layout.len * layout.k).max(1), (layout.len * layout.words()).max(1));
+    for (weight, out) in weight.chunks_exact(group).zip(out.chunks_exact_mut(words * 4)) {
         pack(&layout, &Matrix::row_major(weight, layout.len, layout.k), out)?;
     }
     Ok(())
@@ -172,7 +174,7 @@ pub fn conv(
 ) -> Result<(), ConvError> {
     expect("input", spec.input_len(), x.len())?;
     expect("output", spec.output_len(), y.len())?;
-    let expected = WeightForm { layout: weight.form.layout, ..WeightForm::new(isa.level(), spec) };
+    let expected = WeightForm { groups: spec.groups, layout: weight.form.layout, len: spec.weight_len() };
     let fits = |layout: PackedLayout| layout.k == spec.sum_len() && layout.len == spec.group_out;
     if weight.form != expected
         || weight.form.layout.is_none() != spec.is_depthwise()
@@ -194,10 +196,21 @@ pub fn conv(
     if y.is_empty() {
         return Ok(());
     }
-    let call = Call { isa, spec, x, weight: weight.data, y: SharedMut::new(y), epilogue };
+    let width = panel_width(isa.level());
+    let words = weight.form.layout.and_then(|layout| Words::of(layout.dtype)).unwrap_or(Words::Floats);
+    let tiles = Tiles::of(isa, words, width);
+    let widened;
+    let data = match weight.form.layout {
+        Some(layout) if words != tiles.words => {
+            widened = gemm::widen_rows(isa, &layout, weight.data);
+            &widened
+        }
+        _ => weight.data,
+    };
+    let call = Call { isa, tiles, width, spec, x, weight: data, y: SharedMut::new(y), epilogue };
     match weight.form.layout {
         None => depthwise::run(&call),
-        Some(layout) if spec.is_sliding() => sliding::run(&call, &layout),
+        Some(layout) if spec.is_sliding(tiles.words) => sliding::run(&call, &layout),
         Some(layout) => im2col::run(&call, &layout),
     }
     Ok(())
@@ -206,6 +219,10 @@ pub fn conv(
 /// A checked call, as the three ways see it.
 struct Call<'a> {
     isa: Isa,
+    /// The kernels of products, and what their words hold.
+    tiles: Tiles,
+    /// Columns of a panel.
+    width: usize,
     spec: &'a ConvSpec,
     x: &'a [f32],
     weight: &'a [f32],
@@ -233,6 +250,12 @@ impl<'a> Call<'a> {
             residual_after: residual(self.epilogue.residual_after),
             ..*self.epilogue
         }
+    }
+
+    /// The packed weight of group `group`.
+    fn weight_of(&self, group: usize) -> *const f32 {
+        let words = self.tiles.words.count(self.spec.sum_len());
+        self.weight.as_ptr().wrapping_add(group * self.spec.group_out * words)
     }
 
     /// Where channel `channel` of image `image` begins in the output.

@@ -2,7 +2,7 @@
 //! input itself, shifted, so the product reads it in place and nothing is gathered.
 
 use super::Call;
-use crate::gemm::{Cut, PackedLayout, Product, Right, RowTiles, Tiles, panel_width};
+use crate::gemm::{Cut, PackedLayout, Product, Right, RowTiles, Words, join_rows};
 use crate::scratch::with_scratch;
 use crate::threads::{SharedMut, parallel_for};
 use std::ops::Range;
@@ -10,11 +10,10 @@ use std::ops::Range;
 /// Runs the convolution; `layout` is that of a group's weight.
 pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
     let spec = call.spec;
-    let width = panel_width(call.isa.level());
-    let (n, taps, k) = (spec.output[2], spec.kernel[2], spec.sum_len());
-    let tiles = Tiles::new(call.isa, width);
+    let (width, words, step) = (call.width, call.tiles.words, spec.dilation[2]);
+    let (n, taps, k) = (spec.output[2], words.count(spec.kernel[2]), words.count(spec.sum_len()));
     // The last panel may reach beyond the padded input; its columns there are never stored.
-    let row = n.next_multiple_of(width) + (taps - 1) * spec.dilation[2];
+    let row = n.next_multiple_of(width) + (spec.kernel[2] - 1) * step;
     let channels = spec.groups * spec.group_in;
     with_scratch(channels * row, |padded| {
         let padded = SharedMut::new(padded);
@@ -24,16 +23,20 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
                 // SAFETY: the channel exists, its part of the scratch is its own.
                 unsafe {
                     let source = std::slice::from_raw_parts(from, spec.input[2]);
-                    pad_row(source, spec.pad[2], padded.slice(channel * row..(channel + 1) * row));
+                    let to = padded.slice(channel * row..(channel + 1) * row);
+                    pad_row(source, spec.pad[2], to);
+                    if words == Words::Pairs {
+                        join_neighbours(to, step);
+                    }
                 }
             });
             let product_of = |group: usize| Product {
-                tiles,
+                tiles: call.tiles,
                 rows: RowTiles::new(spec.group_out, layout.width),
-                a: call.weight.as_ptr().wrapping_add(group * spec.group_out * k),
+                a: call.weight_of(group),
                 a_start: 0,
                 k,
-                // One channel a block: within it the taps are one element apart.
+                // One channel a block: within it the words of taps are equally far apart.
                 k_block: taps,
                 n,
                 width,
@@ -41,7 +44,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
                     data: padded.ptr().wrapping_add(group * spec.group_in * row),
                     row,
                     taps,
-                    step: spec.dilation[2],
+                    step: if words == Words::Pairs { 2 * step } else { step },
                     width,
                 },
                 c: call.output_at(image, group * spec.group_out),
@@ -69,7 +72,32 @@ fn pad_row(source: &[f32], pad: usize, to: &mut [f32]) {
     after.fill(0.0);
 }
 
-/// Rows of padded channels, of which a panel is a window and a tap a shift.
+/// Turns a row of numbers into words: each number and the one `step` further, which the next tap sees.
+fn join_neighbours(row: &mut [f32], step: usize) {
+    const LANES: usize = 16;
+    let mut two = [0f32; 2 * LANES];
+    let (mut at, len) = (0, row.len());
+    while at < len {
+        let (low, high) = two.split_at_mut(LANES);
+        for (i, to) in low.iter_mut().enumerate() {
+            *to = row.get(at + i).copied().unwrap_or(0.0);
+        }
+        // What lies `step` further has not been turned yet, if it is not among these.
+        for (i, to) in high.iter_mut().enumerate() {
+            *to = row.get(at + i + step).copied().unwrap_or(0.0);
+        }
+        let mut words = [0f32; LANES];
+        // SAFETY: each holds LANES numbers; pairs are only multiplied where the machine converts them.
+        unsafe { join_rows(low.as_ptr(), high.as_ptr(), LANES, words.as_mut_ptr()) };
+        let end = (at + LANES).min(len);
+        for (to, word) in row.iter_mut().take(end).skip(at).zip(words) {
+            *to = word;
+        }
+        at += LANES;
+    }
+}
+
+/// Rows of padded channels, of which a panel is a window and a tap a shift. In words.
 #[derive(Clone, Copy)]
 struct Shifted {
     data: *const f32,

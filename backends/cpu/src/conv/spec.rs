@@ -1,6 +1,7 @@
 //! What a convolution is, in sizes: the checked form of ONNX Conv's attributes. No arithmetic on data here.
 
 use super::ConvError;
+use crate::gemm::Words;
 
 /// The sizes of a convolution as ONNX Conv gives them; slices have one entry a spatial axis, one to three.
 #[derive(Clone, Copy, Debug)]
@@ -172,9 +173,11 @@ impl ConvSpec {
         self.group_in == 1 && self.group_out == 1 && self.groups > 1
     }
 
-    /// One long axis with neighbouring outputs that share most of their input.
-    pub(crate) fn is_sliding(&self) -> bool {
-        self.input[..2] == [1, 1]
+    /// One long axis with neighbouring outputs that share most of their input, and whole words of taps.
+    pub(crate) fn is_sliding(&self, words: Words) -> bool {
+        let whole = words == Words::Floats || self.kernel[2].is_multiple_of(2);
+        whole
+            && self.input[..2] == [1, 1]
             && self.kernel[..2] == [1, 1]
             && self.output[..2] == [1, 1]
             && self.pad[..2] == [0, 0]

@@ -57,7 +57,7 @@ fn run(
     y: &mut [f32],
     epilogue: &Epilogue<'_>,
 ) {
-    let mut packed = vec![f32::NAN; w.len()];
+    let mut packed = vec![f32::NAN; form.bytes() / 4];
     pack_weight(&form, w, bytemuck::cast_slice_mut(&mut packed)).unwrap();
     assert_eq!(WeightForm::parse(&form.tag(), spec).unwrap(), form);
     let weight = ConvWeight::new(form, bytemuck::cast_slice(&packed)).unwrap();
@@ -81,35 +81,47 @@ fn check(random: &mut Random, sizes: &ConvSizes<'_>) {
         residual_after: pick(random.below(4)),
         ..Epilogue::default()
     };
-    let mut wanted = Vec::new();
     let [od, oh, ow] = spec.output;
-    for index in 0..spec.output_len() {
-        let (plane, pixel) = (index / spec.pixels_out(), index % spec.pixels_out());
-        let (image, channel) = (plane / spec.out_channels(), plane % spec.out_channels());
-        let out = [pixel / (oh * ow), pixel / ow % oh, pixel % ow];
-        assert!(out[0] < od);
-        let (sum, size) = naive(&spec, &x, &w, image, channel, out);
-        let residual = |which: Option<Residual<'_>>| match which {
-            Some(Residual::From { data, .. }) => f64::from(data[index]),
-            Some(Residual::Output) => f64::from(before[index]),
-            None => 0.0,
+    let wanted = |x: &[f32], w: &[f32]| -> Vec<(f64, f64)> {
+        let one = |index: usize| {
+            let (plane, pixel) = (index / spec.pixels_out(), index % spec.pixels_out());
+            let (image, channel) = (plane / spec.out_channels(), plane % spec.out_channels());
+            let out = [pixel / (oh * ow), pixel / ow % oh, pixel % ow];
+            assert!(out[0] < od);
+            let (sum, size) = naive(&spec, x, w, image, channel, out);
+            let residual = |which: Option<Residual<'_>>| match which {
+                Some(Residual::From { data, .. }) => f64::from(data[index]),
+                Some(Residual::Output) => f64::from(before[index]),
+                None => 0.0,
+            };
+            let bias = if let Bias::Rows(bias) = epilogue.bias { f64::from(bias[channel]) } else { 0.0 };
+            let value = sum + bias + residual(epilogue.residual_before);
+            let value = if epilogue.activation == Activation::Relu { value.max(0.0) } else { value };
+            let k = spec.sum_len().max(1) as f64;
+            let tolerance = 4e-7 * (k.sqrt() + 4.0) * (size / k.sqrt()).max(1.0);
+            (value + residual(epilogue.residual_after), tolerance)
         };
-        let bias = if let Bias::Rows(bias) = epilogue.bias { f64::from(bias[channel]) } else { 0.0 };
-        let value = sum + bias + residual(epilogue.residual_before);
-        let value = if epilogue.activation == Activation::Relu { value.max(0.0) } else { value };
-        let k = spec.sum_len().max(1) as f64;
-        let tolerance = 4e-7 * (k.sqrt() + 4.0) * (size / k.sqrt()).max(1.0);
-        wanted.push((value + residual(epilogue.residual_after), tolerance));
-    }
-    for isa in Isa::available() {
+        (0..spec.output_len()).map(one).collect()
+    };
+    let rounded =
+        |values: &[f32]| values.iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect::<Vec<_>>();
+    let (exact, weights, both) =
+        (wanted(&x, &w), wanted(&x, &rounded(&w)), wanted(&rounded(&x), &rounded(&w)));
+    for (isa, dtype) in Isa::available().into_iter().flat_map(|isa| [(isa, DType::F32), (isa, DType::BF16)]) {
         // Weights stored for any level serve every instruction set.
         for level in Level::ALL {
             let mut y = before.clone();
-            run(isa, WeightForm::new(level, &spec), &spec, &x, &w, &mut y, &epilogue);
-            for (index, (&found, &(want, tolerance))) in y.iter().zip(&wanted).enumerate() {
+            run(isa, WeightForm::new(level, dtype, &spec), &spec, &x, &w, &mut y, &epilogue);
+            let wanted = match dtype {
+                DType::BF16 if spec.is_depthwise() => &exact,
+                DType::BF16 if isa.has_bf16_dot() => &both,
+                DType::BF16 => &weights,
+                _ => &exact,
+            };
+            for (index, (&found, &(want, tolerance))) in y.iter().zip(wanted).enumerate() {
                 assert!(
                     (f64::from(found) - want).abs() <= tolerance,
-                    "{sizes:?} {isa:?} {level:?} {epilogue:?}: element {index} is {found}, expected {want} +- {tolerance}"
+                    "{sizes:?} {isa:?} {level:?} {dtype:?} {epilogue:?}: element {index} is {found}, expected {want} +- {tolerance}"
                 );
             }
         }
@@ -245,11 +257,13 @@ fn threads_do_not_change_the_bits() {
         let spec = ConvSpec::new(&sizes).unwrap();
         let (x, w) = (random.values(spec.input_len()), random.values(spec.weight_len()));
         let epilogue = Epilogue { activation: Activation::GeluErf, ..Epilogue::default() };
-        for isa in Isa::available() {
+        for (isa, dtype) in
+            Isa::available().into_iter().flat_map(|isa| [(isa, DType::F32), (isa, DType::BF16)])
+        {
             let bits = |pool: &rayon::ThreadPool| {
                 let mut y = vec![0.0; spec.output_len()];
                 pool.install(|| {
-                    run(isa, WeightForm::new(isa.level(), &spec), &spec, &x, &w, &mut y, &epilogue)
+                    run(isa, WeightForm::new(isa.level(), dtype, &spec), &spec, &x, &w, &mut y, &epilogue)
                 });
                 y.iter().map(|y| y.to_bits()).collect::<Vec<_>>()
             };
@@ -290,7 +304,7 @@ fn misfits_are_refused() {
     let spec = ConvSpec::new(&sizes).unwrap();
     assert_eq!(spec.output(), [1, 1, 8]);
     let isa = Isa::best();
-    let form = WeightForm::new(isa.level(), &spec);
+    let form = WeightForm::new(isa.level(), DType::F32, &spec);
     let data = [1.0f32; 36];
     let weight = ConvWeight::new(form, bytemuck::cast_slice(&data)).unwrap();
     let (x, mut y) = ([1.0; 40], [0.0; 48]);

@@ -18,7 +18,7 @@ const AHEAD: usize = 8;
 /// Elements of partial sums that one block may hold.
 const PARTIAL_SUMS: usize = 64 * 1024;
 
-/// C = epilogue(A x B) with A packed into row tiles; the blocks of C may be computed in any order and at once.
+/// C = epilogue(A x B) with A packed into row tiles, both operands in words (see `dot`); the blocks of C may be computed in any order and at once.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a, R: Right> {
     pub tiles: Tiles,
@@ -28,9 +28,9 @@ pub(crate) struct Product<'a, R: Right> {
     pub a: *const f32,
     /// The row of C where `a` begins.
     pub a_start: usize,
-    /// Length of the sums.
+    /// Length of the sums, in words.
     pub k: usize,
-    /// Length of a K block at most.
+    /// Words of a K block at most.
     pub k_block: usize,
     /// Columns of C.
     pub n: usize,

@@ -1,10 +1,12 @@
 //! The products as callers see them: checks, packing of A, and the split into blocks between threads.
 
 use super::block::Product;
+use super::dot::Words;
 use super::epilogue::{Bias, Epilogue, Residual};
-use super::layout::{PackedLayout, RowTiles, Side};
+use super::layout::{PackedLayout, RowTiles, Side, WORD};
 use super::pack::Lanes;
-use super::right::{Ready, Right, Strided, Widened};
+use super::pairs::{self, Widened};
+use super::right::{Ready, Right, Strided};
 use super::tile::{Tiles, panel_width};
 use super::{GemmError, Matrix, Packed, expect, need_at_least, span};
 use crate::isa::{Isa, Level};
@@ -56,19 +58,20 @@ pub fn gemm_packed(
     if a.rows == 0 || layout.len == 0 {
         return Ok(());
     }
-    if layout.dtype == DType::BF16 {
-        let right = Widened { isa, data: b.ptr(), width: layout.width, k: layout.k };
-        shared_left(isa, a, layout, right, c, c_stride, epilogue);
+    let tiles = Tiles::of(isa, Words::of(layout.dtype).unwrap_or(Words::Floats), layout.width);
+    if layout.dtype == DType::BF16 && tiles.words == Words::Floats {
+        let right = Widened { isa, data: b.ptr(), width: layout.width, words: layout.words() };
+        shared_left(tiles, a, layout, right, c, c_stride, epilogue);
     } else {
-        let right = Ready { data: b.ptr(), width: layout.width, k: layout.k };
-        shared_left(isa, a, layout, right, c, c_stride, epilogue);
+        let right = Ready { data: b.ptr(), width: layout.width, k: layout.words() };
+        shared_left(tiles, a, layout, right, c, c_stride, epilogue);
     }
     Ok(())
 }
 
 /// Packs A once, with all threads, then computes the blocks of C from it.
 fn shared_left<R: Right>(
-    isa: Isa,
+    tiles: Tiles,
     a: &Matrix<'_>,
     layout: &PackedLayout,
     right: R,
@@ -76,8 +79,7 @@ fn shared_left<R: Right>(
     c_stride: usize,
     epilogue: &Epilogue<'_>,
 ) {
-    let (k, n) = (layout.k, layout.len);
-    let tiles = Tiles::new(isa, layout.width);
+    let (k, n) = (tiles.words.count(layout.k), layout.len);
     let most = (PACKED_LEFT / k.max(1)).clamp(tiles.max_rows(), a.rows.max(tiles.max_rows()));
     let c = SharedMut::new(c);
     for chunk in 0..a.rows.div_ceil(most) {
@@ -90,7 +92,7 @@ fn shared_left<R: Right>(
             a_start: 0,
             k,
             // With a row or two no part of A leaves the nearest cache, and partial sums would only be in the way.
-            k_block: if range.len() <= 2 { usize::MAX } else { k_block(isa.level()) },
+            k_block: if range.len() <= 2 { usize::MAX } else { k_block(tiles.isa.level()) },
             n,
             width: layout.width,
             right,
@@ -99,7 +101,7 @@ fn shared_left<R: Right>(
             epilogue: *epilogue,
             first_row: range.start,
         };
-        if a.rows == 1 && a.col_stride == 1 {
+        if a.rows == 1 && a.col_stride == 1 && tiles.words == Words::Floats {
             // One row lies in memory as it would be packed.
             grid(&product);
             continue;
@@ -109,7 +111,9 @@ fn shared_left<R: Right>(
             let pack_ns = (rows.height(0) * k / 8) as u64;
             parallel_for(rows.count(), pack_ns, |t| {
                 // SAFETY: tile t has its own part of the scratch, and A was checked.
-                unsafe { pack_tile(isa, a, 0, range.start, &rows, t, packed.ptr().add(rows.start(t) * k)) };
+                unsafe {
+                    pack_tile(&tiles, a, 0, range.start, &rows, t, packed.ptr().add(rows.start(t) * k))
+                };
             });
             product.a = packed.ptr();
             grid(&product);
@@ -122,7 +126,7 @@ fn shared_left<R: Right>(
 /// # Safety
 /// The tile exists, A with this element offset was checked, and `to` has room for the tile.
 unsafe fn pack_tile(
-    isa: Isa,
+    tiles: &Tiles,
     a: &Matrix<'_>,
     offset: usize,
     first_row: usize,
@@ -139,7 +143,7 @@ unsafe fn pack_tile(
         k_stride: a.col_stride,
     };
     // SAFETY: the caller's promise.
-    unsafe { lanes.pack(isa, rows.height(t), to) };
+    unsafe { lanes.pack_words(tiles, rows.height(t), to) };
 }
 
 /// Cuts C into blocks of row tiles and panels and computes them all.
@@ -285,7 +289,7 @@ pub fn gemm_batched(
             for t in block_tiles.clone() {
                 let to = packed.as_mut_ptr().wrapping_add((rows.start(t) - first) * k);
                 // SAFETY: the tile exists, A was checked with the largest offset, the scratch has the room.
-                unsafe { pack_tile(isa, a, a_offset, 0, &rows, t, to) };
+                unsafe { pack_tile(&tiles, a, a_offset, 0, &rows, t, to) };
             }
             product.a = packed.as_ptr();
             product.a_start = first;
@@ -298,7 +302,7 @@ pub fn gemm_batched(
 
 /// Packs all lanes of a weight; the bytes were checked.
 pub(super) fn pack_lanes(layout: &PackedLayout, lanes: Lanes, out: &mut [u8]) {
-    let (k, isa) = (layout.k, Isa::get());
+    let (k, words, isa) = (layout.k, layout.words(), Isa::get());
     let rows = RowTiles::new(layout.len, layout.width);
     let count = match layout.side {
         Side::Columns => layout.len.div_ceil(layout.width),
@@ -317,14 +321,12 @@ pub(super) fn pack_lanes(layout: &PackedLayout, lanes: Lanes, out: &mut [u8]) {
             with_scratch(k * width, |wide| {
                 // SAFETY: the source was checked, and the scratch has the room.
                 unsafe { part.pack(isa, width, wide.as_mut_ptr()) };
-                let to = out.get_mut(first * k * 2..).unwrap_or_default();
-                for (to, &x) in to.chunks_exact_mut(2).zip(wide.iter().take(k * width)) {
-                    to.copy_from_slice(&half::bf16::from_f32(x).to_bits().to_ne_bytes());
-                }
+                let to = out.get_mut(first * words * WORD..).unwrap_or_default();
+                pairs::pack_rows(wide, width, to);
             });
         } else {
             // SAFETY: the source was checked; `out` is aligned and has room for every panel.
-            unsafe { part.pack(isa, width, out.as_mut_ptr().cast::<f32>().add(first * k)) };
+            unsafe { part.pack(isa, width, out.as_mut_ptr().cast::<f32>().add(first * words)) };
         }
     }
 }

@@ -2,12 +2,19 @@
 //! artifact stores. The copying itself is in `pack`.
 
 use super::GemmError;
+use super::dot::Words;
 use super::tile::{panel_width, tile_rows};
 use crate::isa::Level;
 use frit_ir::DType;
 
 /// Alignment of packed data in bytes: a cache line, and the widest vector.
 pub const PACK_ALIGN: usize = 64;
+
+/// Bytes of a word.
+pub(crate) const WORD: usize = 4;
+
+/// Element types with their names in tags, which say how many lie in a word.
+const TYPES: [(DType, &str); 2] = [(DType::F32, "f32"), (DType::BF16, "bf16x2")];
 
 /// Which operand of C = A x B was packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,14 +29,15 @@ pub enum Side {
 /// The layout of one packed matrix. It depends on the target's instruction set and on the shape only, so the
 /// same weights always pack to the same bytes; any instruction set can read any layout, its own fastest.
 ///
-/// Element `(k, j)` of panel `p` lies at `p * k_len * width + k * width + j` for [`Side::Columns`]; for
-/// [`Side::Rows`] the tile that starts at row `r` and has `h` rows lies at `r * k_len`, its element `(k, i)`
+/// It is made of words of 32 bits, each of neighbouring k: one f32, two bf16 or four i8, zero beyond the last k.
+/// Word `(k, j)` of panel `p` lies at `p * words * width + k * width + j` for [`Side::Columns`]; for
+/// [`Side::Rows`] the tile that starts at row `r` and has `h` rows lies at `r * words`, its word `(k, i)`
 /// at `k * h + i`. Blocking over K is the driver's business and leaves no trace here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackedLayout {
     /// Which operand this is.
     pub side: Side,
-    /// Element type as stored: [`DType::F32`] or [`DType::BF16`] (widened to f32 as it is used).
+    /// Element type as stored: [`DType::F32`] or [`DType::BF16`].
     pub dtype: DType,
     /// Columns of a panel, or the most rows of a tile.
     pub width: usize,
@@ -50,13 +58,14 @@ impl PackedLayout {
         PackedLayout { side: Side::Rows, dtype, width: tile_rows(level), k, len: m }
     }
 
-    /// What an artifact stores beside the shape, as `f32-nr32` (columns) or `f32-mr14` (rows).
+    /// What an artifact stores beside the shape, as `f32-nr32` (columns), `f32-mr14` (rows) or `bf16x2-nr32`.
     pub fn tag(&self) -> String {
         let side = match self.side {
             Side::Columns => "nr",
             Side::Rows => "mr",
         };
-        format!("{}-{side}{}", self.dtype.name(), self.width)
+        let of = TYPES.iter().find(|(dtype, _)| *dtype == self.dtype).map_or("?", |(_, name)| name);
+        format!("{of}-{side}{}", self.width)
     }
 
     /// The layout of that tag (see [`PackedLayout::tag`]) for a matrix with sums of length `k` and `len`
@@ -64,11 +73,7 @@ impl PackedLayout {
     pub fn parse(tag: &str, k: usize, len: usize) -> Result<PackedLayout, GemmError> {
         let unknown = || GemmError::Tag { tag: tag.to_owned() };
         let (dtype, rest) = tag.split_once('-').ok_or_else(unknown)?;
-        let dtype = match dtype {
-            "f32" => DType::F32,
-            "bf16" => DType::BF16,
-            _ => return Err(unknown()),
-        };
+        let dtype = TYPES.iter().find(|(_, name)| *name == dtype).map(|(of, _)| *of).ok_or_else(unknown)?;
         let (side, width) = match (rest.strip_prefix("nr"), rest.strip_prefix("mr")) {
             (Some(width), _) => (Side::Columns, width),
             (_, Some(width)) => (Side::Rows, width),
@@ -80,18 +85,19 @@ impl PackedLayout {
         Ok(layout)
     }
 
-    /// Elements of the packed matrix, padding included.
-    pub fn elements(&self) -> Result<usize, GemmError> {
+    /// Words of one column or row.
+    pub fn words(&self) -> usize {
+        Words::of(self.dtype).map_or(self.k, |words| words.count(self.k))
+    }
+
+    /// Bytes of the packed matrix, padding included.
+    pub fn bytes(&self) -> Result<usize, GemmError> {
         let lanes = match self.side {
             Side::Columns => self.len.div_ceil(self.width.max(1)).checked_mul(self.width),
             Side::Rows => Some(self.len),
         };
-        lanes.and_then(|lanes| lanes.checked_mul(self.k)).ok_or(GemmError::Overflow)
-    }
-
-    /// Bytes of the packed matrix.
-    pub fn bytes(&self) -> Result<usize, GemmError> {
-        self.elements()?.checked_mul(self.dtype.size()).ok_or(GemmError::Overflow)
+        let words = lanes.and_then(|lanes| lanes.checked_mul(self.words()));
+        words.and_then(|words| words.checked_mul(WORD)).ok_or(GemmError::Overflow)
     }
 
     /// That the width and the type are among those that the kernels read.
@@ -100,11 +106,11 @@ impl PackedLayout {
             Side::Columns => [8, 16, 32].contains(&self.width),
             Side::Rows => Level::ALL.iter().any(|&level| tile_rows(level) == self.width),
         };
-        let dtype = match self.side {
-            Side::Columns => matches!(self.dtype, DType::F32 | DType::BF16),
-            Side::Rows => self.dtype == DType::F32,
-        };
-        if width && dtype { Ok(()) } else { Err(GemmError::Tag { tag: self.tag() }) }
+        if width && TYPES.iter().any(|(dtype, _)| *dtype == self.dtype) {
+            Ok(())
+        } else {
+            Err(GemmError::Tag { tag: self.tag() })
+        }
     }
 }
 

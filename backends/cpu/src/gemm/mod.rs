@@ -1,4 +1,5 @@
-//! Matrix product C = epilogue(A x B) in f32, for weights packed ahead and for two activations.
+//! Matrix product C = epilogue(A x B) of f32 activations, for weights packed ahead (f32 or bf16) and for two
+//! activations.
 //!
 //! ```text
 //! compile time   let layout = PackedLayout::columns(level, DType::F32, k, n);      // store layout.tag()
@@ -13,14 +14,16 @@
 //! times a packed weight. All entries check lengths and give a [`GemmError`]; none allocates in proportion to
 //! the problem but for the packing scratch that each thread keeps. Results do not depend on the threads.
 //!
-//! Files: `layout` (packed formats), `pack` (copying into them), `tile` (micro-kernels), `epilogue`, `right`
-//! (forms of B), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
+//! Files: `layout` (packed formats), `pack` and `pairs` (copying into them, in f32 and bf16), `tile` and `dot`
+//! (micro-kernels), `epilogue`, `right` (forms of B), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
 
 mod block;
+mod dot;
 mod drive;
 mod epilogue;
 mod layout;
 mod pack;
+mod pairs;
 mod right;
 #[cfg(test)]
 mod tests;
@@ -31,12 +34,14 @@ pub use epilogue::{Activation, Bias, Epilogue, Residual};
 pub use layout::{PACK_ALIGN, PackedLayout, Side};
 
 pub(crate) use block::Product;
+pub(crate) use dot::Words;
 pub(crate) use drive::{Cut, k_block};
 pub(crate) use epilogue::Finish;
-pub(crate) use layout::RowTiles;
+pub(crate) use layout::{RowTiles, WORD};
 use pack::Lanes;
+pub(crate) use pairs::{join_rows, widen_rows};
 pub(crate) use right::Right;
-pub(crate) use tile::{Tiles, panel_width};
+pub(crate) use tile::{MAX_WIDTH, Tiles, panel_width};
 
 use frit_ir::DType;
 
@@ -82,8 +87,8 @@ pub enum GemmError {
         /// The least that keeps them apart.
         least: usize,
     },
-    /// Packed bytes that do not begin at a multiple of the element's size.
-    #[error("packed data is not aligned to its {dtype} elements")]
+    /// Packed bytes that do not begin at a multiple of a word's size.
+    #[error("packed {dtype} is not aligned to its words of 4 bytes")]
     Align {
         /// Element type.
         dtype: DType,
@@ -189,13 +194,13 @@ pub struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// Checks that the bytes are as many as the layout needs (more are ignored) and aligned to its elements;
+    /// Checks that the bytes are as many as the layout needs (more are ignored) and aligned to its words;
     /// [`PACK_ALIGN`] is what makes them fast.
     pub fn new(layout: PackedLayout, bytes: &'a [u8]) -> Result<Packed<'a>, GemmError> {
         layout.check()?;
         let need = layout.bytes()?;
         need_at_least("packed matrix, in bytes", need, bytes.len())?;
-        if !bytes.is_empty() && bytes.as_ptr().align_offset(layout.dtype.size()) != 0 {
+        if !bytes.is_empty() && bytes.as_ptr().align_offset(WORD) != 0 {
             return Err(GemmError::Align { dtype: layout.dtype });
         }
         Ok(Packed { layout, bytes })
@@ -213,8 +218,8 @@ impl<'a> Packed<'a> {
 }
 
 /// Packs `source` in `layout` into `out`: for [`Side::Columns`] the right operand `[k, n]`, for
-/// [`Side::Rows`] the left one `[m, k]`. `out` has at least [`PackedLayout::bytes`] bytes, aligned to the
-/// element; every one of those is written, the same for the same source.
+/// [`Side::Rows`] the left one `[m, k]`. `out` has at least [`PackedLayout::bytes`] bytes, aligned to a
+/// word; every one of those is written, the same for the same source.
 pub fn pack(layout: &PackedLayout, source: &Matrix<'_>, out: &mut [u8]) -> Result<(), GemmError> {
     layout.check()?;
     source.check("matrix to pack", 0)?;
@@ -229,7 +234,7 @@ pub fn pack(layout: &PackedLayout, source: &Matrix<'_>, out: &mut [u8]) -> Resul
     if need == 0 {
         return Ok(());
     }
-    if out.as_ptr().align_offset(layout.dtype.size()) != 0 {
+    if out.as_ptr().align_offset(WORD) != 0 {
         return Err(GemmError::Align { dtype: layout.dtype });
     }
     drive::pack_lanes(layout, lanes, out);

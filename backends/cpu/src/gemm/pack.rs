@@ -3,6 +3,8 @@
 //! Rows of A and columns of B are packed by the same code, since either is a set of lanes with a stride.
 //! What the panels mean is in `layout`.
 
+use super::dot::Words;
+use super::tile::Tiles;
 use crate::isa::{Isa, Level};
 
 /// A set of `lanes` vectors of length `k` in memory: element (k, lane) at `k * k_stride + lane * lane_stride`.
@@ -16,6 +18,20 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
+    /// Packs as words that this machine multiplies: see [`Lanes::pack`] and [`Lanes::pack_pairs`].
+    ///
+    /// # Safety
+    /// As theirs. Bytes are not packed here.
+    pub unsafe fn pack_words(&self, tiles: &Tiles, width: usize, dst: *mut f32) {
+        // SAFETY: the caller's promise; tiles of pairs are only made where the machine has them.
+        unsafe {
+            match tiles.words {
+                Words::Pairs => self.pack_pairs(width, dst),
+                Words::Floats | Words::Fours => self.pack(tiles.isa, width, dst),
+            }
+        }
+    }
+
     /// Writes element (k, lane) to `dst[k * width + lane]`, and zero to the lanes from `lanes` to `width`.
     ///
     /// # Safety
@@ -86,6 +102,9 @@ impl Lanes {
         }
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::transpose16;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -173,7 +192,7 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq")]
-    fn transpose16(rows: &mut [__m512; 16]) {
+    pub(in crate::gemm) fn transpose16(rows: &mut [__m512; 16]) {
         let mut t = [_mm512_setzero_ps(); 16];
         for i in 0..8 {
             t[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);

@@ -1,8 +1,11 @@
 //! The micro-kernel: one tile of C held in registers over a run of K, for every instruction set.
 //!
-//! One algorithm, generic over [`Simd`], instantiated for each tile height and width. Blocking, packing and
-//! epilogues belong to the files beside it.
+//! One algorithm, generic over [`Simd`] and over what the words hold (`dot`), instantiated for each tile height
+//! and width. Blocking, packing and epilogues belong to the files beside it.
 
+use super::dot::{Dot, Floats, Fours, Words};
+#[cfg(target_arch = "x86_64")]
+use super::dot::{FoursVnni, Pairs};
 use crate::isa::{Isa, Level};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
@@ -13,9 +16,10 @@ pub(crate) const MAX_ROWS: usize = 14;
 /// Columns of the widest panel of any instruction set.
 pub(crate) const MAX_WIDTH: usize = 32;
 
-/// One call of the micro-kernel: `c[r][j] = init[r][j] + sum over k of a[k][r] * b[k][j]`.
+/// One call of the micro-kernel: `c[r][j] = init[r][j] + sum over k of a[k][r] * b[k][j]`. Elements are words; sums
+/// of words that are bytes are i32, `init` and `c` likewise.
 pub(crate) struct TileCall {
-    /// Length of the sum.
+    /// Length of the sum, in words.
     pub k: usize,
     /// Packed rows: element (k, r) at `k * a_stride + r`.
     pub a: *const f32,
@@ -66,7 +70,7 @@ pub(crate) type TileFn = unsafe fn(&TileCall);
 
 /// One step of the sum. A function rather than a closure so that it is certain to be inlined.
 #[inline(always)]
-unsafe fn step<S: Simd, const ROWS: usize, const VECS: usize>(
+unsafe fn step<S: Simd, D: Dot<S>, const ROWS: usize, const VECS: usize>(
     s: S,
     a: *const f32,
     b: *const f32,
@@ -81,14 +85,14 @@ unsafe fn step<S: Simd, const ROWS: usize, const VECS: usize>(
         for (r, row) in acc.iter_mut().enumerate() {
             let x = s.splat(*a.add(r));
             for (v, sum) in row.iter_mut().enumerate() {
-                *sum = s.mul_add(x, columns[v], *sum);
+                *sum = D::dot(s, x, columns[v], *sum);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const VECS: usize>(s: S, call: &TileCall) {
+unsafe fn tile<S: Simd, D: Dot<S>, const ROWS: usize, const VECS: usize>(s: S, call: &TileCall) {
     let mut acc = [[s.zero(); VECS]; ROWS];
     // SAFETY: all pointers stay within what the caller of the micro-kernel vouches for.
     unsafe {
@@ -106,15 +110,15 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECS: usize>(s: S, call: &TileC
                 prefetch(ahead);
                 ahead = ahead.wrapping_add(LINE);
             }
-            step(s, a, b, &mut acc);
-            step(s, a.add(call.a_stride), b.add(call.b_stride), &mut acc);
-            step(s, a.add(2 * call.a_stride), b.add(2 * call.b_stride), &mut acc);
-            step(s, a.add(3 * call.a_stride), b.add(3 * call.b_stride), &mut acc);
+            step::<S, D, ROWS, VECS>(s, a, b, &mut acc);
+            step::<S, D, ROWS, VECS>(s, a.add(call.a_stride), b.add(call.b_stride), &mut acc);
+            step::<S, D, ROWS, VECS>(s, a.add(2 * call.a_stride), b.add(2 * call.b_stride), &mut acc);
+            step::<S, D, ROWS, VECS>(s, a.add(3 * call.a_stride), b.add(3 * call.b_stride), &mut acc);
             a = a.add(4 * call.a_stride);
             b = b.add(4 * call.b_stride);
         }
         for _ in 0..call.k % 4 {
-            step(s, a, b, &mut acc);
+            step::<S, D, ROWS, VECS>(s, a, b, &mut acc);
             a = a.add(call.a_stride);
             b = b.add(call.b_stride);
         }
@@ -126,43 +130,10 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECS: usize>(s: S, call: &TileC
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn avx512<const ROWS: usize, const VECS: usize>(call: &TileCall) {
-    // SAFETY: the caller's promise.
-    unsafe { tile::<Avx512, ROWS, VECS>(Avx512::new(), call) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const ROWS: usize, const VECS: usize>(call: &TileCall) {
-    // SAFETY: the caller's promise.
-    unsafe { tile::<Avx2, ROWS, VECS>(Avx2::new(), call) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn avx512_stream<const ROWS: usize>(call: &TileCall) {
-    // SAFETY: the caller's promise.
-    unsafe { stream::<Avx512, ROWS>(Avx512::new(), call) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2_stream<const ROWS: usize>(call: &TileCall) {
-    // SAFETY: the caller's promise.
-    unsafe { stream::<Avx2, ROWS>(Avx2::new(), call) }
-}
-
-unsafe fn portable<const ROWS: usize, const VECS: usize>(call: &TileCall) {
-    // SAFETY: the caller's promise.
-    unsafe { tile::<Portable, ROWS, VECS>(Portable::new(), call) }
-}
-
 /// As [`tile`] for a row or two by [`STREAMS`] panels of two vectors, for weights that come from memory: reading the
 /// panels side by side keeps more of it under way than one after the other.
 #[inline(always)]
-unsafe fn stream<S: Simd, const ROWS: usize>(s: S, call: &TileCall) {
+unsafe fn stream<S: Simd, D: Dot<S>, const ROWS: usize>(s: S, call: &TileCall) {
     let mut acc = [[[s.zero(); 2]; STREAMS]; ROWS];
     let at = |panel: usize, v: usize| (2 * panel + v) * S::LANES;
     // SAFETY: all pointers stay within what the caller of the micro-kernel vouches for.
@@ -186,7 +157,7 @@ unsafe fn stream<S: Simd, const ROWS: usize>(s: S, call: &TileCall) {
                 for (r, row) in acc.iter_mut().enumerate() {
                     let x = s.splat(*a.add(r));
                     for (v, sum) in row[p].iter_mut().enumerate() {
-                        *sum = s.mul_add(x, columns[v], *sum);
+                        *sum = D::dot(s, x, columns[v], *sum);
                     }
                 }
             }
@@ -208,6 +179,41 @@ pub(crate) const FAR: usize = 2048;
 /// Panels that the kernels of [`Tiles::streaming`] read at once.
 pub(crate) const STREAMS: usize = 4;
 
+/// Instances of the tile for one instruction set.
+macro_rules! instances {
+    ($($(#[$attribute:meta])* $name:ident = $vectors:ty, $dot:ty, $proof:expr;)*) => {$(
+        $(#[$attribute])*
+        unsafe fn $name<const ROWS: usize, const VECS: usize>(call: &TileCall) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match VECS {
+                    // The vectors of several panels.
+                    0 => stream::<$vectors, $dot, ROWS>($proof, call),
+                    _ => tile::<$vectors, $dot, ROWS, VECS>($proof, call),
+                }
+            }
+        }
+    )*};
+}
+
+instances! {
+    portable = Portable, Floats, Portable::new();
+    portable_fours = Portable, Fours, Portable::new();
+}
+#[cfg(target_arch = "x86_64")]
+instances! {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    avx512 = Avx512, Floats, Avx512::new();
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    avx512_pairs = Avx512, Pairs, Avx512::new();
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+    avx512_fours = Avx512, FoursVnni, Avx512::new();
+    #[target_feature(enable = "avx2,fma")]
+    avx2 = Avx2, Floats, Avx2::new();
+    #[target_feature(enable = "avx2,fma")]
+    avx2_fours = Avx2, Fours, Avx2::new();
+}
+
 /// The micro-kernels of one instruction set: by width in vectors, then by rows less one.
 struct Table {
     /// Of a row or two by several panels.
@@ -216,53 +222,44 @@ struct Table {
     wide: &'static [TileFn],
 }
 
+/// A function's instances for these heights and this width in vectors; 0 stands for several panels.
+macro_rules! heights {
+    ($name:ident, $vectors:literal, $($rows:literal)*) => { &[$($name::<$rows, $vectors>),*] };
+}
 #[cfg(target_arch = "x86_64")]
-static AVX512: Table = Table {
-    streaming: &[avx512_stream::<1>, avx512_stream::<2>],
-    narrow: &[
-        avx512::<1, 1>,
-        avx512::<2, 1>,
-        avx512::<3, 1>,
-        avx512::<4, 1>,
-        avx512::<5, 1>,
-        avx512::<6, 1>,
-        avx512::<7, 1>,
-        avx512::<8, 1>,
-        avx512::<9, 1>,
-        avx512::<10, 1>,
-        avx512::<11, 1>,
-        avx512::<12, 1>,
-        avx512::<13, 1>,
-        avx512::<14, 1>,
-    ],
-    wide: &[
-        avx512::<1, 2>,
-        avx512::<2, 2>,
-        avx512::<3, 2>,
-        avx512::<4, 2>,
-        avx512::<5, 2>,
-        avx512::<6, 2>,
-        avx512::<7, 2>,
-        avx512::<8, 2>,
-        avx512::<9, 2>,
-        avx512::<10, 2>,
-        avx512::<11, 2>,
-        avx512::<12, 2>,
-        avx512::<13, 2>,
-        avx512::<14, 2>,
-    ],
-};
+macro_rules! avx512_table {
+    ($name:ident) => {
+        Table {
+            streaming: heights!($name, 0, 1 2),
+            narrow: heights!($name, 1, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+            wide: heights!($name, 2, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
-static AVX2: Table = Table {
-    streaming: &[avx2_stream::<1>],
-    narrow: &[avx2::<1, 1>, avx2::<2, 1>, avx2::<3, 1>, avx2::<4, 1>, avx2::<5, 1>, avx2::<6, 1>],
-    wide: &[avx2::<1, 2>, avx2::<2, 2>, avx2::<3, 2>, avx2::<4, 2>, avx2::<5, 2>, avx2::<6, 2>],
-};
-static PORTABLE: Table = Table {
-    streaming: &[],
-    narrow: &[portable::<1, 1>, portable::<2, 1>, portable::<3, 1>, portable::<4, 1>],
-    wide: &[],
-};
+macro_rules! avx2_table {
+    ($name:ident) => {
+        Table {
+            streaming: heights!($name, 0, 1),
+            narrow: heights!($name, 1, 1 2 3 4 5 6),
+            wide: heights!($name, 2, 1 2 3 4 5 6),
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+static AVX512: Table = avx512_table!(avx512);
+#[cfg(target_arch = "x86_64")]
+static AVX512_PAIRS: Table = avx512_table!(avx512_pairs);
+#[cfg(target_arch = "x86_64")]
+static AVX512_FOURS: Table = avx512_table!(avx512_fours);
+#[cfg(target_arch = "x86_64")]
+static AVX2: Table = avx2_table!(avx2);
+#[cfg(target_arch = "x86_64")]
+static AVX2_FOURS: Table = avx2_table!(avx2_fours);
+static PORTABLE: Table = Table { streaming: &[], narrow: heights!(portable, 1, 1 2 3 4), wide: &[] };
+static PORTABLE_FOURS: Table = Table { streaming: &[], narrow: heights!(portable_fours, 1, 1 2 3 4), wide: &[] };
 
 /// The micro-kernels that suit one panel width on one instruction set.
 #[derive(Clone, Copy)]
@@ -270,6 +267,8 @@ pub(crate) struct Tiles {
     table: &'static Table,
     /// The instruction set that they, and whatever is run beside them, use.
     pub isa: Isa,
+    /// What they multiply.
+    pub words: Words,
     /// Elements of a vector.
     pub lanes: usize,
     /// Columns of a full tile, a divisor of the panel's width.
@@ -279,23 +278,38 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// The kernels for panels of `width` columns, a multiple of 8: the best of this level that divides it.
     pub fn new(isa: Isa, width: usize) -> Tiles {
-        let portable = Tiles { table: &PORTABLE, isa, lanes: 8, columns: 8 };
-        let (table, lanes) = match isa.level() {
+        Tiles::of(isa, Words::Floats, width)
+    }
+
+    /// The kernels for such words, which this machine multiplies ([`Words::runs`]; others are taken for floats).
+    pub fn of(isa: Isa, words: Words, width: usize) -> Tiles {
+        let words = if words.runs(isa, width) { words } else { Words::Floats };
+        let lower = || match Isa::at(Level::Avx2Fma) {
+            Some(narrower) if isa.level() > Level::Avx2Fma => Tiles::of(narrower, words, width),
+            _ => {
+                let table = if words == Words::Fours { &PORTABLE_FOURS } else { &PORTABLE };
+                Tiles { table, isa, words, lanes: 8, columns: 8 }
+            }
+        };
+        let (table, lanes) = match (isa.level(), words) {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => (&AVX512, 16),
+            (Level::Avx512, Words::Floats) => (&AVX512, 16),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2Fma => (&AVX2, 8),
-            _ => return portable,
+            (Level::Avx512, Words::Pairs) => (&AVX512_PAIRS, 16),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512, Words::Fours) if isa.has_int8_dot() => (&AVX512_FOURS, 16),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2Fma, Words::Floats) => (&AVX2, 8),
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2Fma, Words::Fours) => (&AVX2_FOURS, 8),
+            _ => return lower(),
         };
         if width.is_multiple_of(2 * lanes) {
-            Tiles { table, isa, lanes, columns: 2 * lanes }
+            Tiles { table, isa, words, lanes, columns: 2 * lanes }
         } else if width.is_multiple_of(lanes) {
-            Tiles { table, isa, lanes, columns: lanes }
+            Tiles { table, isa, words, lanes, columns: lanes }
         } else {
-            match Isa::at(Level::Avx2Fma) {
-                Some(narrower) if isa.level() > Level::Avx2Fma => Tiles::new(narrower, width),
-                _ => portable,
-            }
+            lower()
         }
     }
 

@@ -1,4 +1,4 @@
-//! Conv and its fused form in f32: weights are packed when compiling, or into the workspace when they are no
+//! Conv and its fused form: weights, f32 or bf16, are packed when compiling, or into the workspace when they are no
 //! constants. Transposed convolutions are in `places.rs`.
 
 use super::Cx;
@@ -7,8 +7,8 @@ use super::simple::{Fail, Operands, Result, counts};
 use crate::conv::{ConvError, ConvSizes, ConvSpec, ConvWeight, WeightForm, conv as convolve, pack_weight};
 use crate::gemm::{Activation, Bias, Epilogue, Residual};
 use crate::isa::{Isa, Level};
-use frit_backend::{Kernel, KernelError, Packing, Run};
-use frit_ir::{Tensor, op};
+use frit_backend::{Kernel, KernelError, Packing, Precision, Run};
+use frit_ir::{DType, Tensor, op};
 
 type Selected = Option<Box<dyn Kernel>>;
 
@@ -47,9 +47,11 @@ fn select(cx: &Cx<'_>, op: &op::Conv, tail: Tail, name: &'static str) -> Selecte
         pads_end: pads.get(rank..2 * rank)?.to_vec(),
     };
     let constant = cx.operand(1)?.constant;
+    // Where products are int8, convolutions are bf16: their weights are few, their activations many.
+    let dtype = if cx.request.precision == Precision::Exact { DType::F32 } else { DType::BF16 };
     // The form depends on the weight's shape only, so any input that the kernel fits on will do here.
     let form = match w.fixed_shape().filter(|_| constant) {
-        Some(shape) => Some(WeightForm::new(cx.level, &geometry.least(&shape)?)),
+        Some(shape) => Some(WeightForm::new(cx.level, dtype, &geometry.least(&shape)?)),
         None => None,
     };
     let residual = cx.input(3).zip(cx.output(0)).is_some_and(|(r, o)| r.same(o));
@@ -131,7 +133,7 @@ impl ConvKernel {
         let weight = match self.form {
             Some(form) => ConvWeight::new(form, w.bytes)?,
             None => {
-                let form = WeightForm::new(self.isa.level(), &spec);
+                let form = WeightForm::new(self.isa.level(), DType::F32, &spec);
                 let Some(space) = run.workspace.get_mut(..form.bytes()) else {
                     return Err(Fail::Contract("the workspace is too small".to_owned()));
                 };
@@ -181,7 +183,7 @@ impl Kernel for ConvKernel {
     fn workspace(&self, inputs: &[Option<&[usize]>], _: &[&[usize]]) -> usize {
         let weight = inputs.get(1).copied().flatten().filter(|_| self.form.is_none());
         let spec = weight.and_then(|w| self.geometry.least(w));
-        spec.map_or(0, |spec| WeightForm::new(self.level, &spec).bytes())
+        spec.map_or(0, |spec| WeightForm::new(self.level, DType::F32, &spec).bytes())
     }
     fn flops(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> f64 {
         let taps = |w: &[usize]| w.iter().skip(1).product::<usize>() as f64;

@@ -210,17 +210,19 @@ fn places_of_random_sizes() {
     assert!(passed.iter().all(|&n| n >= 40), "{passed:?}");
 }
 
-/// bf16 weights: the product of weights rounded to bf16.
+/// bf16: the product of weights rounded to bf16, and of activations rounded where the machine multiplies such pairs.
 #[test]
 fn bf16_weights_are_packed_and_multiplied() {
     let mut stream = Stream::new(5);
     let x = stream.tensor(DType::F32, &[6, 64]).unwrap();
     let w = stream.tensor(DType::F32, &[64, 40]).unwrap();
     let rounded = w.cast(DType::BF16).unwrap().cast(DType::F32).unwrap();
-    let (xs, ws) = (x.as_slice::<f32>().unwrap(), rounded.as_slice::<f32>().unwrap());
-    let want: Vec<f64> = (0..6 * 40)
-        .map(|i| (0..64).map(|k| f64::from(xs[i / 40 * 64 + k]) * f64::from(ws[k * 40 + i % 40])).sum())
-        .collect();
+    let rounded_x = x.cast(DType::BF16).unwrap().cast(DType::F32).unwrap();
+    let want = |x: &Tensor| -> Vec<f64> {
+        let (xs, ws) = (x.as_slice::<f32>().unwrap(), rounded.as_slice::<f32>().unwrap());
+        let term = |i: usize, k: usize| f64::from(xs[i / 40 * 64 + k]) * f64::from(ws[k * 40 + i % 40]);
+        (0..6 * 40).map(|i| (0..64).map(|k| term(i, k)).sum()).collect()
+    };
     let types = [TensorType::new(DType::F32, [6, 64]), TensorType::new(DType::F32, [64, 40])];
     let out = TensorType::new(DType::F32, [6, 40]);
     let inputs = [
@@ -238,7 +240,7 @@ fn bf16_weights_are_packed_and_multiplied() {
         let kernel = CpuBackend.kernel(&request).unwrap();
         let packing = kernel.packing();
         assert_eq!(packing.len(), 1);
-        assert!(packing[0].layout.starts_with("bf16"), "{}", packing[0].layout);
+        assert!(packing[0].layout.starts_with("bf16x2"), "{}", packing[0].layout);
         let blob = kernel.pack(1, &w).unwrap();
         let blob = Tensor::from_slice(&[blob.len()], &blob).unwrap();
         fn of<'a>(t: &'a Tensor, bytes: &'a [u8]) -> TensorRef<'a> {
@@ -257,6 +259,7 @@ fn bf16_weights_are_packed_and_multiplied() {
             bindings: &bindings,
         };
         kernel.run(&mut run).unwrap();
+        let want = want(if isa.has_bf16_dot() { &rounded_x } else { &x });
         crate::testing::assert_close(&format!("{isa:?}"), &y, &want, 1e-6);
     }
 }

@@ -1,0 +1,254 @@
+//! bf16 in pairs of neighbouring k, a word a pair: packing activations with the machine's conversion, packing weights
+//! without it, and widening packed weights for machines that do not multiply pairs. Layouts are in `layout`.
+
+use super::layout::{PackedLayout, RowTiles};
+use super::pack::Lanes;
+use super::right::Right;
+use crate::isa::Isa;
+use crate::simd::{Simd, Vectorised, dispatch};
+use std::ops::Range;
+
+/// Two numbers rounded to the nearest bf16, ties to even; the first lies in the lower half.
+fn pair(low: f32, high: f32) -> u32 {
+    let bits = |x: f32| u32::from(half::bf16::from_f32(x).to_bits());
+    bits(low) | bits(high) << 16
+}
+
+/// Turns rows of `width` numbers, one a k, into words; a last k without a neighbour gets a zero.
+pub(super) fn pack_rows(rows: &[f32], width: usize, to: &mut [u8]) {
+    let width = width.max(1);
+    for (two, to) in rows.chunks(2 * width).zip(to.chunks_exact_mut(4 * width)) {
+        let (low, high) = two.split_at(width.min(two.len()));
+        let high = high.iter().copied().chain(std::iter::repeat(0.0));
+        for ((&low, high), to) in low.iter().zip(high).zip(to.chunks_exact_mut(4)) {
+            to.copy_from_slice(&pair(low, high).to_ne_bytes());
+        }
+    }
+}
+
+impl Lanes {
+    /// As [`Lanes::pack`], in words of pairs: word (i, lane) holds k = 2i and 2i + 1.
+    ///
+    /// # Safety
+    /// As [`Lanes::pack`], for `k` halved, and rounded up, words; the machine converts pairs.
+    pub unsafe fn pack_pairs(&self, width: usize, dst: *mut f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (self.k_stride, self.lane_stride) {
+                (1, _) if width <= 16 || width.is_multiple_of(16) => return self.pairs_along(width, dst),
+                (_, 1) => return self.pairs_across(width, dst),
+                _ => {}
+            }
+        }
+        for i in 0..self.k.div_ceil(2) {
+            for lane in 0..width {
+                let at = |k: usize| match lane < self.lanes && k < self.k {
+                    // SAFETY: lanes below `self.lanes` are readable up to `self.k`.
+                    true => unsafe { *self.src.add(k * self.k_stride + lane * self.lane_stride) },
+                    false => 0.0,
+                };
+                // SAFETY: all of `dst[i * width..][..width]` is writable.
+                unsafe { *dst.add(i * width + lane) = f32::from_bits(pair(at(2 * i), at(2 * i + 1))) };
+            }
+        }
+    }
+}
+
+/// Turns two rows of `width` numbers, a multiple of 16, into one row of words.
+///
+/// # Safety
+/// The rows are readable and `to` is writable; the machine has AVX-512 and converts pairs.
+pub(crate) unsafe fn join_rows(low: *const f32, high: *const f32, width: usize, to: *mut f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's promise.
+    unsafe {
+        x86::join_rows(low, high, width, to);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    for j in 0..width {
+        // SAFETY: the caller's promise.
+        unsafe { *to.add(j) = f32::from_bits(pair(*low.add(j), *high.add(j))) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Lanes;
+    use crate::gemm::pack::transpose16;
+    use core::arch::x86_64::*;
+
+    fn first(n: usize) -> __mmask16 {
+        if n >= 16 { !0 } else { (1 << n) - 1 }
+    }
+
+    /// Sixteen words from 32 numbers that lie side by side.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn convert(low: __m512, high: __m512) -> __m512i {
+        // SAFETY: the types differ in name alone.
+        unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) }
+    }
+
+    /// Sixteen words from two rows of sixteen numbers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn join(low: __m512, high: __m512) -> __m512 {
+        #[rustfmt::skip]
+        let order = _mm512_set_epi16(
+            31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+            23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0,
+        );
+        _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, convert(low, high)))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn join_rows(low: *const f32, high: *const f32, width: usize, to: *mut f32) {
+        for j in (0..width).step_by(16) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let words = join(_mm512_loadu_ps(low.add(j)), _mm512_loadu_ps(high.add(j)));
+                _mm512_storeu_ps(to.add(j), words);
+            }
+        }
+    }
+
+    impl Lanes {
+        /// Lanes that are contiguous along k: converted as they are read, then exchanged sixteen by sixteen words,
+        /// as `transpose_avx512` does with numbers.
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+        pub(super) unsafe fn pairs_along(&self, width: usize, dst: *mut f32) {
+            let words = self.k.div_ceil(2);
+            let total = words * width;
+            for lane in (0..width).step_by(16) {
+                let count = self.lanes.saturating_sub(lane).min(16);
+                let stored = first((width - lane).min(16));
+                for word in (0..words).step_by(16) {
+                    let left = self.k - 2 * word;
+                    let (low, high) = (first(left), first(left.saturating_sub(16)));
+                    let mut rows = [_mm512_setzero_ps(); 16];
+                    for (i, row) in rows.iter_mut().enumerate().take(count) {
+                        let from = self.src.wrapping_add((lane + i) * self.lane_stride + 2 * word);
+                        // SAFETY: lane `lane + i` exists, and the masks stop at the end of k.
+                        *row = unsafe {
+                            let low = _mm512_maskz_loadu_ps(low, from);
+                            let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(16));
+                            _mm512_castsi512_ps(convert(low, high))
+                        };
+                    }
+                    let run = (words - word).min(16);
+                    if width == 1 {
+                        // SAFETY: `run` words from `word` on are there.
+                        unsafe { _mm512_mask_storeu_ps(dst.add(word), first(run), rows[0]) };
+                        continue;
+                    }
+                    transpose16(&mut rows);
+                    for (i, row) in rows.iter().enumerate().take(run) {
+                        let at = (word + i) * width + lane;
+                        // SAFETY: a whole vector only where `dst` has room for it (what it writes beyond these
+                        // lanes is written again later), else the lanes stored.
+                        unsafe {
+                            if at + 16 <= total {
+                                _mm512_storeu_ps(dst.add(at), *row);
+                            } else {
+                                _mm512_mask_storeu_ps(dst.add(at), stored, *row);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        /// Lanes that lie side by side: two rows make a row of words.
+        #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+        pub(super) unsafe fn pairs_across(&self, width: usize, dst: *mut f32) {
+            for word in 0..self.k.div_ceil(2) {
+                let from = self.src.wrapping_add(2 * word * self.k_stride);
+                let has_second = 2 * word + 1 < self.k;
+                for lane in (0..width).step_by(16) {
+                    let there = first(self.lanes.saturating_sub(lane));
+                    let second = if has_second { there } else { 0 };
+                    // SAFETY: the masks stop at the last lane and at the last k; `dst` has `width` words a row.
+                    unsafe {
+                        let low = _mm512_maskz_loadu_ps(there, from.wrapping_add(lane));
+                        let high = _mm512_maskz_loadu_ps(second, from.wrapping_add(self.k_stride + lane));
+                        let stored = first((width - lane).min(16));
+                        _mm512_mask_storeu_ps(dst.add(word * width + lane), stored, join(low, high));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Panels of pairs, widened to f32 as they are used: half the memory traffic of f32, the same sums.
+#[derive(Clone, Copy)]
+pub(crate) struct Widened {
+    pub isa: Isa,
+    pub data: *const u32,
+    pub width: usize,
+    /// Words of a panel's column.
+    pub words: usize,
+}
+
+// SAFETY: the data is only read, and outlives the call that made this.
+unsafe impl Sync for Widened {}
+
+impl Right for Widened {
+    fn packs(&self) -> bool {
+        true
+    }
+
+    unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
+        let count = k.len() * self.width;
+        // SAFETY: the panel exists and the scratch has room for it, as the caller promises.
+        unsafe {
+            let size = self.words * self.width;
+            let from = std::slice::from_raw_parts(self.data.add(panel * size), size);
+            let to = std::slice::from_raw_parts_mut(scratch, count);
+            dispatch(self.isa, Widen { from, width: self.width, k, to });
+        }
+        (scratch, self.width)
+    }
+}
+
+/// A left operand packed by rows in pairs, as f32.
+pub(crate) fn widen_rows(isa: Isa, layout: &PackedLayout, words: &[f32]) -> Vec<f32> {
+    let words: &[u32] = bytemuck::cast_slice(words);
+    let matrix = (layout.len * layout.words()).max(1);
+    let mut out = vec![0.0; words.len() / matrix * layout.len * layout.k];
+    let rows = RowTiles::new(layout.len, layout.width);
+    let matrices = words.chunks_exact(matrix).zip(out.chunks_exact_mut((layout.len * layout.k).max(1)));
+    for (words, out) in matrices {
+        for t in 0..rows.count() {
+            let (start, width) = (rows.start(t), rows.height(t));
+            let from = words.get(start * layout.words()..).unwrap_or_default();
+            let to = out.get_mut(start * layout.k..(start + width) * layout.k).unwrap_or_default();
+            dispatch(isa, Widen { from, width, k: 0..layout.k, to });
+        }
+    }
+    out
+}
+
+/// Rows `k` of a panel or tile of pairs as f32; a loop that the compiler vectorises for each instruction set.
+struct Widen<'a> {
+    from: &'a [u32],
+    width: usize,
+    k: Range<usize>,
+    to: &'a mut [f32],
+}
+
+impl Vectorised for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (k, to) in self.k.zip(self.to.chunks_exact_mut(self.width.max(1))) {
+            let from = self.from.get(k / 2 * self.width..).unwrap_or_default();
+            let (shift, mask) = if k % 2 == 0 { (16, !0) } else { (0, 0xffff_0000) };
+            for (to, &word) in to.iter_mut().zip(from) {
+                *to = f32::from_bits((word & mask) << shift);
+            }
+        }
+    }
+}

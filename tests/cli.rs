@@ -192,6 +192,34 @@ fn a_profile_for_people_names_limits_and_what_binds() {
 }
 
 #[test]
+fn fewer_bits_make_a_smaller_file_that_runs_and_knows_its_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sizes = Vec::new();
+    for dtype in ["f32", "bf16", "int8"] {
+        let file = folder.path().join(format!("{dtype}.frit"));
+        let report = json(&frit_ok(&[
+            "compile",
+            arg(&example("spoken-digits")),
+            "-o",
+            arg(&file),
+            "--dtype",
+            dtype,
+            "--json",
+        ]));
+        assert_eq!(report["dtype"], dtype);
+        sizes.push(report["weight_bytes"].as_u64().unwrap());
+        let bench = json(&frit_ok(&["bench", arg(&file), "--runs", "1", "--json"]));
+        assert_eq!(bench["dtype"], dtype);
+        let asked = frit(&["bench", arg(&file), "--runs", "1", "--dtype", "f32"]);
+        assert_eq!(asked.status.code(), Some(if dtype == "f32" { 0 } else { 2 }), "{asked:?}");
+        let text =
+            frit_ok(&["run", arg(&file), "--audio", arg(&example("spoken-digits").join("heldout/00.wav"))]);
+        assert_eq!(text.trim(), "nine four");
+    }
+    assert!(sizes[1] * 10 < sizes[0] * 6 && sizes[2] < sizes[1], "{sizes:?}");
+}
+
+#[test]
 fn inspect_shows_every_stage() {
     let model = fixture("bert_model").join("model");
     let imported = frit_ok(&["inspect", arg(&model), "--stage", "imported"]);

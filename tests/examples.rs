@@ -14,12 +14,12 @@ fn heldout(example: &str) -> Vec<(String, String)> {
     text.lines().filter_map(|l| l.split_once('\t')).map(|(f, t)| (f.to_owned(), t.to_owned())).collect()
 }
 
-/// Compiles the example and answers every held-out file with one loaded model.
-fn answers(example: &str, flag: &str) -> Vec<(String, String)> {
+/// Compiles the example in these numbers and answers every held-out file with one loaded model.
+fn answers(example: &str, flag: &str, dtype: &str) -> Vec<(String, String)> {
     let folder = tempfile::tempdir().unwrap();
     let compiled = folder.path().join("model.frit");
     let source = root().join("examples").join(example);
-    frit_ok(&["compile", arg(&source), "-o", arg(&compiled)]);
+    frit_ok(&["compile", arg(&source), "-o", arg(&compiled), "--dtype", dtype]);
     let loaded = frit::load(&compiled, &frit::LoadOptions::default()).unwrap();
     let pairs = heldout(example);
     assert!(pairs.len() >= 30, "{example} has {} held-out files", pairs.len());
@@ -62,13 +62,13 @@ fn word_errors(got: &str, truth: &str) -> usize {
 
 #[test]
 fn digits_are_read() {
-    let right = share_right(&answers("digits", "image"));
+    let right = share_right(&answers("digits", "image", "f32"));
     assert!(right >= 0.95, "held-out accuracy {right}");
 }
 
 #[test]
 fn spoken_digits_are_heard() {
-    let pairs = answers("spoken-digits", "audio");
+    let pairs = answers("spoken-digits", "audio", "f32");
     let errors: usize = pairs.iter().map(|(g, t)| word_errors(g, t)).sum();
     let words: usize = pairs.iter().map(|(_, t)| t.split_whitespace().count()).sum();
     let rate = errors as f64 / words as f64;
@@ -77,8 +77,22 @@ fn spoken_digits_are_heard() {
 
 #[test]
 fn digit_strips_are_read() {
-    let right = share_right(&answers("digit-strip", "image"));
+    let right = share_right(&answers("digit-strip", "image", "f32"));
     assert!(right >= 0.80, "held-out exact strips {right}");
+}
+
+/// bf16 and int8 read what f32 reads, right or wrong.
+#[test]
+fn fewer_bits_give_the_same_answers() {
+    for (example, flag) in [("digits", "image"), ("spoken-digits", "audio"), ("digit-strip", "image")] {
+        let exact = answers(example, flag, "f32");
+        for dtype in ["bf16", "int8"] {
+            let fewer = answers(example, flag, dtype);
+            let other: Vec<_> = exact.iter().zip(&fewer).filter(|(a, b)| a.0 != b.0).collect();
+            println!("{example} {dtype}: {} of {} differ", other.len(), exact.len());
+            assert!(other.is_empty(), "{example} in {dtype}: {other:?}");
+        }
+    }
 }
 
 #[test]

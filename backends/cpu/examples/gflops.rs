@@ -1,6 +1,6 @@
 //! Prints what matrix products and convolutions reach on this machine beside its measured FMA limit, in one process.
 //!
-//! `cargo run --release -p frit-cpu --example gflops [threads [f32 | bf16]]`. Rates are medians; with one thread the time is
+//! `cargo run --release -p frit-cpu --example gflops [threads [f32 | bf16 | int8]]`. Rates are medians; with one thread the time is
 //! that of the thread's own clock, so that a busy neighbour does not count. For regressions see benches/gemm.rs.
 
 use frit_cpu::conv::{ConvSizes, ConvSpec, ConvWeight, WeightForm, conv, pack_weight};
@@ -42,6 +42,7 @@ fn main() {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1);
     let dtype = match std::env::args().nth(2).as_deref() {
         Some("bf16") => DType::BF16,
+        Some("int8") => DType::I8,
         _ => DType::F32,
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -108,7 +109,7 @@ fn run(threads: usize, dtype: DType) {
 fn measure_convolution(isa: Isa, spec: &ConvSpec, dtype: DType, threads: usize) -> Vec<f64> {
     let values = |n: usize| (0..n).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect::<Vec<f32>>();
     let (x, w) = (values(spec.input_len()), values(spec.weight_len()));
-    let form = WeightForm::new(isa.level(), dtype, spec);
+    let form = WeightForm::new(isa.level(), if dtype == DType::F32 { dtype } else { DType::BF16 }, spec);
     let mut packed = vec![0.0f32; form.bytes() / 4];
     let _ = pack_weight(&form, &w, bytemuck::cast_slice_mut(&mut packed));
     let mut y = vec![0.0; spec.output_len()];

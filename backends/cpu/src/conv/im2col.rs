@@ -29,6 +29,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
             c: call.output_at(image, channel),
             c_stride: pixels,
             epilogue: call.epilogue_from(image, channel, spec.group_out),
+            dequantise: None,
             first_row: 0,
         }
     };

@@ -50,6 +50,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
                 c: call.output_at(image, group * spec.group_out),
                 c_stride: n,
                 epilogue: call.epilogue_from(image, group * spec.group_out, spec.group_out),
+                dequantise: None,
                 first_row: 0,
             };
             let cut = Cut::new(&product_of(0), spec.groups);

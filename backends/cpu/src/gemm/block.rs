@@ -1,6 +1,7 @@
 //! One block of C: the loops over K blocks, panels and row tiles around the micro-kernel, partial sums, and
 //! the epilogue. It runs on one thread; who runs which block is decided in `drive` and in `conv`.
 
+use super::bytes::Dequantise;
 use super::epilogue::{Bias, Epilogue, Finish, Residual};
 use super::layout::RowTiles;
 use super::right::Right;
@@ -40,6 +41,8 @@ pub(crate) struct Product<'a, R: Right> {
     pub c: *mut f32,
     pub c_stride: usize,
     pub epilogue: Epilogue<'a>,
+    /// How sums of bytes become numbers.
+    pub dequantise: Option<Dequantise>,
     /// First row of C in the bias by rows and the residuals (C itself begins at `c`).
     pub first_row: usize,
 }
@@ -219,8 +222,10 @@ impl<R: Right> Product<'_, R> {
     unsafe fn call(&self, part: &Part, kernel: TileFn, covered: usize) {
         let epilogue = &self.epilogue;
         // A bias by columns is where the sum starts, if nothing else is asked for and whole vectors are stored.
-        let plain =
-            epilogue.is_bias_only() && covered == part.columns && !matches!(epilogue.bias, Bias::Rows(_));
+        let plain = self.dequantise.is_none()
+            && epilogue.is_bias_only()
+            && covered == part.columns
+            && !matches!(epilogue.bias, Bias::Rows(_));
         let bias_columns = match epilogue.bias {
             Bias::Columns(bias) => bias.as_ptr().wrapping_add(part.column),
             _ => null(),
@@ -258,6 +263,10 @@ impl<R: Right> Product<'_, R> {
         }
         if !part.run.last || plain {
             return;
+        }
+        if let Some(dequantise) = &self.dequantise {
+            // SAFETY: the part lies in the product; its sums are in the local tile.
+            unsafe { dequantise.apply(part.row, part.rows, part.column, part.columns, out, out_stride) };
         }
         let (before, before_stride) = self.residual(epilogue.residual_before, part);
         let (after, after_stride) = self.residual(epilogue.residual_after, part);

@@ -1,6 +1,7 @@
 //! The products as callers see them: checks, packing of A, and the split into blocks between threads.
 
 use super::block::Product;
+use super::bytes::{self, Dequantise, RowScale, quantise_rows};
 use super::dot::Words;
 use super::epilogue::{Bias, Epilogue, Residual};
 use super::layout::{PackedLayout, RowTiles, Side, WORD};
@@ -58,6 +59,10 @@ pub fn gemm_packed(
     if a.rows == 0 || layout.len == 0 {
         return Ok(());
     }
+    if layout.dtype == DType::I8 {
+        bytes_left(isa, a, b, c, c_stride, epilogue);
+        return Ok(());
+    }
     let tiles = Tiles::of(isa, Words::of(layout.dtype).unwrap_or(Words::Floats), layout.width);
     if layout.dtype == DType::BF16 && tiles.words == Words::Floats {
         let right = Widened { isa, data: b.ptr(), width: layout.width, words: layout.words() };
@@ -99,6 +104,7 @@ fn shared_left<R: Right>(
             c: c.ptr().wrapping_add(range.start * c_stride),
             c_stride,
             epilogue: *epilogue,
+            dequantise: None,
             first_row: range.start,
         };
         if a.rows == 1 && a.col_stride == 1 && tiles.words == Words::Floats {
@@ -117,6 +123,75 @@ fn shared_left<R: Right>(
             });
             product.a = packed.ptr();
             grid(&product);
+        });
+    }
+}
+
+/// As [`shared_left`] for weights of bytes: the rows of A are quantised first, each on its own.
+fn bytes_left(
+    isa: Isa,
+    a: &Matrix<'_>,
+    b: &Packed<'_>,
+    c: &mut [f32],
+    c_stride: usize,
+    epilogue: &Epilogue<'_>,
+) {
+    let layout = b.layout();
+    let (k, n) = (layout.words(), layout.len);
+    let tiles = Tiles::of(isa, Words::Fours, layout.width);
+    let padded = n.next_multiple_of(layout.width);
+    let scales = b.ptr::<f32>().wrapping_add(padded * k);
+    let most = (PACKED_LEFT / (2 * k).max(1)).clamp(tiles.max_rows(), a.rows.max(tiles.max_rows()));
+    let c = SharedMut::new(c);
+    for chunk in 0..a.rows.div_ceil(most) {
+        let range = split(a.rows, a.rows.div_ceil(most), chunk);
+        let rows = RowTiles::new(range.len(), tiles.max_rows());
+        with_scratch(range.len() * (2 * k + 2), |scratch| {
+            let (row_scales, words) = scratch.split_at_mut(2 * range.len());
+            let row_scales: &mut [RowScale] = bytemuck::cast_slice_mut(row_scales);
+            let (packed, ordered) = words.split_at_mut(range.len() * k);
+            let (row_scales, packed, ordered) =
+                (SharedMut::new(row_scales), SharedMut::new(packed), SharedMut::new(ordered));
+            let pack_ns = (rows.height(0) * a.cols / 4) as u64;
+            parallel_for(rows.count(), pack_ns, |t| {
+                let (start, height) = (rows.start(t), rows.height(t));
+                let lanes = Lanes {
+                    src: a.data.as_ptr().wrapping_add((range.start + start) * a.row_stride),
+                    lanes: height,
+                    lane_stride: a.row_stride,
+                    k: a.cols,
+                    k_stride: a.col_stride,
+                };
+                // SAFETY: tile t has its own part of each buffer, and A was checked.
+                unsafe {
+                    let ordered = ordered.slice(start * k..(start + height) * k);
+                    quantise_rows(isa, &lanes, ordered, row_scales.slice(start..start + height));
+                    let words =
+                        Lanes { src: ordered.as_ptr(), lanes: height, lane_stride: k, k, k_stride: 1 };
+                    words.pack(isa, height, packed.ptr().add(start * k));
+                }
+            });
+            grid(&Product {
+                tiles,
+                rows,
+                a: packed.ptr(),
+                a_start: 0,
+                k,
+                k_block: k_block(tiles.isa.level()),
+                n,
+                width: layout.width,
+                right: Ready { data: b.ptr(), width: layout.width, k },
+                c: c.ptr().wrapping_add(range.start * c_stride),
+                c_stride,
+                epilogue: *epilogue,
+                dequantise: Some(Dequantise {
+                    isa,
+                    rows: row_scales.ptr(),
+                    scales,
+                    sums: scales.wrapping_add(padded).cast(),
+                }),
+                first_row: range.start,
+            });
         });
     }
 }
@@ -272,6 +347,7 @@ pub fn gemm_batched(
         c: c.ptr().wrapping_add(index * batch.c_stride),
         c_stride,
         epilogue: *epilogue,
+        dequantise: None,
         first_row: 0,
     };
     let right = |offset: usize| {
@@ -302,6 +378,11 @@ pub fn gemm_batched(
 
 /// Packs all lanes of a weight; the bytes were checked.
 pub(super) fn pack_lanes(layout: &PackedLayout, lanes: Lanes, out: &mut [u8]) {
+    if layout.dtype == DType::I8 {
+        // SAFETY: the source was checked against the layout.
+        unsafe { bytes::pack_columns(layout, &lanes, out) };
+        return;
+    }
     let (k, words, isa) = (layout.k, layout.words(), Isa::get());
     let rows = RowTiles::new(layout.len, layout.width);
     let count = match layout.side {

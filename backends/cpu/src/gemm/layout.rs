@@ -1,9 +1,9 @@
 //! How a packed matrix lies in memory: which side, how wide its panels, how many bytes, and the tag that an
 //! artifact stores. The copying itself is in `pack`.
 
-use super::GemmError;
 use super::dot::Words;
 use super::tile::{panel_width, tile_rows};
+use super::{GemmError, bytes};
 use crate::isa::Level;
 use frit_ir::DType;
 
@@ -14,7 +14,7 @@ pub const PACK_ALIGN: usize = 64;
 pub(crate) const WORD: usize = 4;
 
 /// Element types with their names in tags, which say how many lie in a word.
-const TYPES: [(DType, &str); 2] = [(DType::F32, "f32"), (DType::BF16, "bf16x2")];
+const TYPES: [(DType, &str); 3] = [(DType::F32, "f32"), (DType::BF16, "bf16x2"), (DType::I8, "i8x4")];
 
 /// Which operand of C = A x B was packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,12 +32,12 @@ pub enum Side {
 /// It is made of words of 32 bits, each of neighbouring k: one f32, two bf16 or four i8, zero beyond the last k.
 /// Word `(k, j)` of panel `p` lies at `p * words * width + k * width + j` for [`Side::Columns`]; for
 /// [`Side::Rows`] the tile that starts at row `r` and has `h` rows lies at `r * words`, its word `(k, i)`
-/// at `k * h + i`. Blocking over K is the driver's business and leaves no trace here.
+/// at `k * h + i`. After panels of i8 come the columns' scales (f32) and the sums of their bytes (i32). Blocking over K is the driver's business and leaves no trace here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackedLayout {
     /// Which operand this is.
     pub side: Side,
-    /// Element type as stored: [`DType::F32`] or [`DType::BF16`].
+    /// Element type as stored: [`DType::F32`], [`DType::BF16`], or [`DType::I8`] by columns only.
     pub dtype: DType,
     /// Columns of a panel, or the most rows of a tile.
     pub width: usize,
@@ -48,6 +48,11 @@ pub struct PackedLayout {
 }
 
 impl PackedLayout {
+    /// Whether sums of this length fit those of 8-bit products.
+    pub fn bytes_suit(k: usize) -> bool {
+        k <= bytes::MAX_K
+    }
+
     /// The layout of a `[k, n]` right operand for this level.
     pub fn columns(level: Level, dtype: DType, k: usize, n: usize) -> PackedLayout {
         PackedLayout { side: Side::Columns, dtype, width: panel_width(level), k, len: n }
@@ -97,20 +102,23 @@ impl PackedLayout {
             Side::Rows => Some(self.len),
         };
         let words = lanes.and_then(|lanes| lanes.checked_mul(self.words()));
-        words.and_then(|words| words.checked_mul(WORD)).ok_or(GemmError::Overflow)
+        let trailer = if self.dtype == DType::I8 { lanes.and_then(bytes::trailer) } else { Some(0) };
+        let panels = words.and_then(|words| words.checked_mul(WORD));
+        panels
+            .zip(trailer)
+            .and_then(|(panels, trailer)| panels.checked_add(trailer))
+            .ok_or(GemmError::Overflow)
     }
 
-    /// That the width and the type are among those that the kernels read.
+    /// That the width, the type and the length of sums are among those that the kernels read.
     pub fn check(&self) -> Result<(), GemmError> {
         let width = match self.side {
             Side::Columns => [8, 16, 32].contains(&self.width),
             Side::Rows => Level::ALL.iter().any(|&level| tile_rows(level) == self.width),
         };
-        if width && TYPES.iter().any(|(dtype, _)| *dtype == self.dtype) {
-            Ok(())
-        } else {
-            Err(GemmError::Tag { tag: self.tag() })
-        }
+        let dtype = TYPES.iter().any(|(dtype, _)| *dtype == self.dtype);
+        let sums = self.dtype != DType::I8 || (self.side == Side::Columns && self.k <= bytes::MAX_K);
+        if width && dtype && sums { Ok(()) } else { Err(GemmError::Tag { tag: self.tag() }) }
     }
 }
 

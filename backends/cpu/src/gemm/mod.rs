@@ -1,5 +1,5 @@
-//! Matrix product C = epilogue(A x B) of f32 activations, for weights packed ahead (f32 or bf16) and for two
-//! activations.
+//! Matrix product C = epilogue(A x B) of f32 activations, for weights packed ahead (f32, bf16 or i8) and for
+//! two activations.
 //!
 //! ```text
 //! compile time   let layout = PackedLayout::columns(level, DType::F32, k, n);      // store layout.tag()
@@ -14,10 +14,11 @@
 //! times a packed weight. All entries check lengths and give a [`GemmError`]; none allocates in proportion to
 //! the problem but for the packing scratch that each thread keeps. Results do not depend on the threads.
 //!
-//! Files: `layout` (packed formats), `pack` and `pairs` (copying into them, in f32 and bf16), `tile` and `dot`
+//! Files: `layout` (packed formats), `pack`, `pairs` and `bytes` (copying into them, in f32, bf16 and i8), `tile` and `dot`
 //! (micro-kernels), `epilogue`, `right` (forms of B), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
 
 mod block;
+mod bytes;
 mod dot;
 mod drive;
 mod epilogue;

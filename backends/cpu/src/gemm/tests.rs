@@ -324,6 +324,74 @@ fn bf16_products_are_those_of_rounded_numbers() {
     }
 }
 
+/// The product of matrices rounded to bytes: rows of A to 0 ..= 255 with a zero point, columns of B to -127 ..= 127.
+fn product_of_bytes(a: &Matrix<'_>, b: &Matrix<'_>) -> Vec<f32> {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    let number = |matrix: &Matrix<'_>, r: usize, c: usize| at(matrix, r, c) as f32;
+    let column = |j: usize| -> (Vec<i64>, f32) {
+        let largest = (0..k).map(|i| number(b, i, j).abs()).fold(0.0, f32::max);
+        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        ((0..k).map(|i| (number(b, i, j) * inverse).round_ties_even() as i64).collect(), largest / 127.0)
+    };
+    let columns: Vec<_> = (0..n).map(column).collect();
+    let mut out = Vec::new();
+    for r in 0..m {
+        let row: Vec<f32> = (0..k).map(|i| number(a, r, i)).collect();
+        let (low, high) = row.iter().fold((0f32, 0f32), |(l, h), &x| (l.min(x), h.max(x)));
+        let inverse = if high > low { 255.0 / (high - low) } else { 0.0 };
+        let zero = (-low * inverse).round_ties_even();
+        let byte = |x: f32| (x * inverse + zero).clamp(0.0, 255.0).round_ties_even() as i64;
+        for (bytes, scale) in &columns {
+            let sum: i64 = row.iter().zip(bytes).map(|(&x, &b)| (byte(x) - zero as i64) * b).sum();
+            out.push(sum as f32 * ((high - low) / 255.0 * scale));
+        }
+    }
+    out
+}
+
+#[test]
+fn products_of_bytes_are_exact_and_the_same_everywhere() {
+    let mut random = Random(7);
+    for (m, n, k) in [(1, 40, 33), (20, 33, 1101), (3, 7, 1), (29, 50, 2301), (14, 96, 31), (1, 64, 6000)] {
+        // Values up to the limits of bytes, a row and a column of zeros, and rows that are positive only.
+        let mut a_data = random.values(2 * m * (k + 3));
+        let mut b_data = random.values(k * n);
+        b_data.iter_mut().step_by(n).for_each(|x| *x = 0.0);
+        a_data.iter_mut().take(k + 3).for_each(|x| *x = if m > 2 { 0.0 } else { x.abs() });
+        for strides in [(k + 3, 1), (1, m), (2, 2 * m)] {
+            let a = Matrix::strided(&a_data, m, k, strides.0, strides.1);
+            let b = Matrix::row_major(&b_data, k, n);
+            let want = product_of_bytes(&a, &b);
+            for (isa, level) in Isa::available().into_iter().flat_map(|i| Level::ALL.map(|l| (i, l))) {
+                let layout = PackedLayout::columns(level, DType::I8, k, n);
+                assert_eq!(PackedLayout::parse(&layout.tag(), k, n).unwrap(), layout);
+                let mut bytes = aligned(layout.bytes().unwrap());
+                let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
+                pack(&layout, &b, bytes).unwrap();
+                let packed = Packed::new(layout, bytes).unwrap();
+                let mut c = vec![0.0; m * n];
+                gemm_packed(isa, &a, &packed, &mut c, n, &Epilogue::default()).unwrap();
+                assert_eq!(c, want, "{m} x {n} x {k} {isa:?} {level:?}");
+                // What comes after the sum is done to the same numbers.
+                let bias = random.values(n);
+                let mut d = c.clone();
+                let mut epilogue = Epilogue::linear(Some(&bias), Activation::Relu);
+                epilogue.residual_after = Some(Residual::Output);
+                gemm_packed(isa, &a, &packed, &mut d, n, &epilogue).unwrap();
+                for (i, (&d, &c)) in d.iter().zip(&c).enumerate() {
+                    assert!(
+                        (d - ((c + bias[i % n]).max(0.0) + c)).abs() <= 1e-6 * (1.0 + c.abs()),
+                        "{d} {c}"
+                    );
+                }
+            }
+        }
+    }
+    let long = PackedLayout::columns(Level::Portable, DType::I8, 70_000, 8);
+    assert!(long.check().is_err() && !PackedLayout::bytes_suit(70_000));
+    assert!(PackedLayout::parse("i8x4-mr14", 4, 6).is_err());
+}
+
 #[test]
 fn threads_do_not_change_the_bits() {
     let mut random = Random(6);
@@ -336,7 +404,7 @@ fn threads_do_not_change_the_bits() {
         let mut epilogue = Epilogue::linear(Some(&bias), Activation::GeluErf);
         epilogue.residual_after = Some(Residual::From { data: &residual, stride: n });
         for isa in Isa::available() {
-            for dtype in [DType::F32, DType::BF16] {
+            for dtype in [DType::F32, DType::BF16, DType::I8] {
                 let layout = PackedLayout::columns(isa.level(), dtype, k, n);
                 let mut bytes = aligned(layout.bytes().unwrap());
                 let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);

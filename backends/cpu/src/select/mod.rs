@@ -12,6 +12,7 @@ mod products;
 mod recurrent;
 mod reductions;
 mod simple;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -68,7 +69,7 @@ impl Backend for CpuBackend {
             Op::CumSum(op) => reductions::cumulative_sum(&cx, op),
             Op::Reshape(_) => movement::reshape(&cx),
             Op::Transpose(op) => movement::transpose(&cx, op),
-            Op::Gather(op) => movement::gather(&cx, op),
+            Op::Gather(op) => tables::gather_rows(&cx, op).or_else(|| movement::gather(&cx, op)),
             Op::GatherElements(op) => movement::gather_elements(&cx, op),
             Op::GatherND(op) => places::gather_nd(&cx, op),
             Op::ScatterElements(op) => places::scatter_elements(&cx, op),

@@ -9,6 +9,9 @@ use frit_backend::{Kernel, KernelError, Packing, Precision, Run, TensorRef};
 use frit_ir::types::same_shape;
 use frit_ir::{DType, Tensor, op};
 
+/// Elements of a weight below which 8 bits save too little to be worth their error.
+const WORTH_BYTES: usize = 1 << 16;
+
 type Selected = Option<Box<dyn Kernel>>;
 
 pub(super) fn activation(a: op::Activation) -> Activation {
@@ -43,7 +46,11 @@ fn product(cx: &Cx<'_>, op: &op::FusedMatMul, name: &'static str) -> Selected {
     let weight = cx.operand(1).filter(|o| o.constant && b.rank() == 2).and_then(|_| b.fixed_shape());
     let layout = weight.filter(|_| !(op.trans_a && a.rank() > 2)).map(|shape| {
         let (k, n) = if op.trans_b { (shape[1], shape[0]) } else { (shape[0], shape[1]) };
-        let dtype = if cx.request.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
+        let dtype = match cx.request.precision {
+            Precision::Exact => DType::F32,
+            Precision::Int8 if k.saturating_mul(n) >= WORTH_BYTES && PackedLayout::bytes_suit(k) => DType::I8,
+            Precision::Bf16 | Precision::Int8 => DType::BF16,
+        };
         PackedLayout::columns(cx.level, dtype, k, n)
     });
     let residual_in_place =

@@ -259,7 +259,8 @@ static AVX2: Table = avx2_table!(avx2);
 #[cfg(target_arch = "x86_64")]
 static AVX2_FOURS: Table = avx2_table!(avx2_fours);
 static PORTABLE: Table = Table { streaming: &[], narrow: heights!(portable, 1, 1 2 3 4), wide: &[] };
-static PORTABLE_FOURS: Table = Table { streaming: &[], narrow: heights!(portable_fours, 1, 1 2 3 4), wide: &[] };
+static PORTABLE_FOURS: Table =
+    Table { streaming: &[], narrow: heights!(portable_fours, 1, 1 2 3 4), wide: &[] };
 
 /// The micro-kernels that suit one panel width on one instruction set.
 #[derive(Clone, Copy)]

@@ -7,6 +7,7 @@
 //! Algorithm: Dao et al., FlashAttention, arXiv 2205.14135.
 
 mod decode;
+mod numbers;
 mod online;
 mod tile;
 
@@ -125,6 +126,27 @@ const FEW_ROWS: usize = 4;
 
 /// Computes attention into `out`, whose last axis is dense. The operands do not overlap `out`.
 pub fn attention(isa: Isa, p: &Attention<'_>, out: &mut [f32], strides: Strides) -> Result<(), KernelError> {
+    compute(isa, false, p, out, strides)
+}
+
+/// As [`attention`], with products in bf16 where there are many queries and the machine multiplies such pairs: queries,
+/// keys, weights and values are rounded, sums and the softmax are f32.
+pub fn attention_bf16(
+    isa: Isa,
+    p: &Attention<'_>,
+    out: &mut [f32],
+    strides: Strides,
+) -> Result<(), KernelError> {
+    compute(isa, true, p, out, strides)
+}
+
+fn compute(
+    isa: Isa,
+    pairs: bool,
+    p: &Attention<'_>,
+    out: &mut [f32],
+    strides: Strides,
+) -> Result<(), KernelError> {
     const NAME: &str = "attention";
     let e = p.extents;
     count(NAME, &[e.batch, e.heads, e.queries, e.keys.max(e.dim).max(e.value_dim)])?;
@@ -178,7 +200,8 @@ pub fn attention(isa: Isa, p: &Attention<'_>, out: &mut [f32], strides: Strides)
         let (batch, head) = (head / e.heads, head % e.heads);
         let queries = chunk * rows..((chunk + 1) * rows).min(e.queries);
         with_scratch(tile::scratch(&e, queries.len()), |scratch| {
-            dispatch(isa, tile::Task { p, out: out.ptr(), strides, batch, head, queries, scratch });
+            let task = tile::Task { p, out: out.ptr(), strides, batch, head, queries, scratch };
+            task.start(isa, pairs);
         });
     });
     Ok(())

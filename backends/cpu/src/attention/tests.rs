@@ -46,11 +46,11 @@ fn naive(p: &Attention<'_>) -> Vec<f64> {
 }
 
 /// Runs into [batch, queries, heads, dim] memory and reorders to the naive result's order.
-fn run(isa: Isa, p: &Attention<'_>) -> Vec<f32> {
+fn run(isa: Isa, pairs: bool, p: &Attention<'_>) -> Vec<f32> {
     let e = p.extents;
     let strides = Strides::rows_first(e.heads, e.queries, e.value_dim);
     let mut y = vec![f32::NAN; e.batch * e.heads * e.queries * e.value_dim];
-    attention(isa, p, &mut y, strides).unwrap();
+    compute(isa, pairs, p, &mut y, strides).unwrap();
     let mut out = Vec::new();
     for b in 0..e.batch {
         for h in 0..e.heads {
@@ -66,8 +66,36 @@ fn run(isa: Isa, p: &Attention<'_>) -> Vec<f32> {
 fn check(name: &str, p: &Attention<'_>) {
     let want = naive(p);
     everywhere(
-        |isa| run(isa, p),
+        |isa| run(isa, false, p),
         |isa, y| assert_close(&format!("{isa:?} {name} {:?}", p.extents), y, &want, 1e-5),
+    );
+    check_bf16(name, p, &want);
+}
+
+/// In bf16: the attention of rounded operands, but for the rounding of its weights, of 1 in 512 at most each.
+fn check_bf16(name: &str, p: &Attention<'_>, exact: &[f64]) {
+    let round = |x: &f32| half::bf16::from_f32(*x).to_f32();
+    let q: Vec<f32> = p.q.0.iter().map(|x| round(&(x * p.scale))).collect();
+    let (k, v): (Vec<f32>, Vec<f32>) = (p.k.0.iter().map(round).collect(), p.v.0.iter().map(round).collect());
+    let rounded = Attention { scale: 1.0, q: (&q, p.q.1), k: (&k, p.k.1), v: (&v, p.v.1), ..*p };
+    let want = naive(&rounded);
+    let largest = v.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let few = p.extents.queries * (p.extents.heads / p.extents.kv_heads) <= FEW_ROWS;
+    everywhere(
+        |isa| run(isa, true, p),
+        |isa, y| {
+            let name = format!("bf16 {isa:?} {name} {:?}", p.extents);
+            if few || !isa.has_bf16_dot() {
+                return assert_close(&name, y, exact, 1e-5);
+            }
+            for (i, (&y, &want)) in y.iter().zip(&want).enumerate() {
+                let close = (f64::from(y) - want).abs() <= f64::from(largest) / 512.0 + 1e-5;
+                assert!(
+                    close || (y.is_nan() && want.is_nan()),
+                    "{name}: element {i} is {y}, expected {want}"
+                );
+            }
+        },
     );
 }
 
@@ -224,7 +252,7 @@ fn minus_infinity_everywhere_is_nan_and_elsewhere_is_not_seen() {
         p.biases[0] = Some(Bias { data: &mask, strides: [0, 0, 300, 1] });
         let want = naive(&p);
         for isa in Isa::available() {
-            let y = run(isa, &p);
+            let y = run(isa, false, &p);
             assert!(y[..16].iter().all(|x| x.is_nan()));
             assert_close("rest", &y[16..queries * 16], &want[16..queries * 16], 1e-5);
         }

@@ -1,9 +1,14 @@
 //! Attention for many queries: blocks of K are packed transposed and blocks of V in panels, and register
-//! tiles multiply them. The online softmax is in `online`.
+//! tiles multiply them. The online softmax is in `online`, packing in `numbers`.
 
+use super::numbers::Numbers;
 use super::online::{self, Place, State};
 use super::{Attention, Extents, Strides};
-use crate::simd::{Simd, Vectorised};
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::Pairs;
+use crate::gemm::{Dot, Floats};
+use crate::isa::Isa;
+use crate::simd::{Simd, Vectorised, dispatch};
 use std::ops::Range;
 
 /// Queries that go through the registers together.
@@ -49,10 +54,30 @@ impl Vectorised for Task<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        self.compute::<S, Floats>(s);
+    }
+}
+
+impl Task<'_> {
+    /// Computes in bf16 if `pairs` says so, which needs a machine that multiplies pairs.
+    pub fn start(self, isa: Isa, pairs: bool) {
+        #[cfg(target_arch = "x86_64")]
+        if pairs && isa.has_bf16_dot() {
+            // SAFETY: the machine has the instructions.
+            unsafe { avx512_pairs(self) };
+            return;
+        }
+        let _ = pairs;
+        dispatch(isa, self);
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd, N: Numbers<S>>(self, s: S) {
         let (p, e) = (self.p, self.p.extents);
         let panel = 2 * S::LANES;
         let block = block(&e);
         let width = e.value_dim.next_multiple_of(panel);
+        let words = e.dim.div_ceil(N::A_WORD);
         let rows = self.queries.len();
         let groups = rows.div_ceil(ROWS);
         let [n_k, n_v, n_q, n_sums, _] = parts(&e, rows);
@@ -68,6 +93,10 @@ impl Vectorised for Task<'_> {
         unsafe {
             let q = p.q.0.as_ptr().add(self.batch * p.q.1.batch + self.head * p.q.1.head);
             pack_q(&self.queries, q, p.q.1.row, e.dim, p.scale, q_mem);
+            for r in 0..groups * ROWS {
+                let q = q_mem.as_mut_ptr();
+                N::row(q.add(r * e.dim), e.dim, q.add(r * words));
+            }
         }
         // First the blocks with keys that some query of a group sees; then, where hidden keys count, the rest.
         for hidden_pass in [false, true] {
@@ -93,17 +122,17 @@ impl Vectorised for Task<'_> {
                         if !packed {
                             packed = true;
                             let k = p.k.0.as_ptr().add(self.batch * p.k.1.batch + kv_head * p.k.1.head);
-                            pack_k(s, k.add(key * p.k.1.row), p.k.1.row, keys, e.dim, k_mem.as_mut_ptr());
+                            N::pack_k(s, k.add(key * p.k.1.row), p.k.1.row, keys, e.dim, k_mem.as_mut_ptr());
                             let v = p.v.0.as_ptr().add(self.batch * p.v.1.batch + kv_head * p.v.1.head);
                             let v = v.add(key * p.v.1.row);
-                            pack_v(s, v, p.v.1.row, keys, e.value_dim, block, v_mem.as_mut_ptr());
+                            N::pack_v(s, v, p.v.1.row, keys, e.value_dim, block, v_mem.as_mut_ptr());
                         }
-                        let q = q_mem.as_ptr().add(first * e.dim);
+                        let q = q_mem.as_ptr().add(first * words);
                         let scores = scores.as_mut_ptr();
                         let padded = keys.next_multiple_of(panel);
                         for c in 0..padded / panel {
-                            let k = k_mem.as_ptr().add(c * panel * e.dim);
-                            score(s, e.dim, q, k, scores.add(c * panel), block);
+                            let k = k_mem.as_ptr().add(c * panel * words);
+                            score::<S, N>(s, words, q, k, scores.add(c * panel), block);
                         }
                         let mut shrink = [1f32; ROWS];
                         for (r, state) in group.iter_mut().enumerate() {
@@ -112,11 +141,14 @@ impl Vectorised for Task<'_> {
                             let row = scores.add(r * block);
                             online::mask(s, p, at, row, padded);
                             shrink[r] = online::update(s, state, row, padded);
+                            N::row(row, keys, row);
                         }
                         let sums = sums.as_mut_ptr().add(first * width);
                         for c in 0..width / panel {
                             let v = v_mem.as_ptr().add(c * panel * block);
-                            gather_values(s, keys, scores, block, v, sums.add(c * panel), width, &shrink);
+                            let keys = keys.div_ceil(N::A_WORD);
+                            let sums = sums.add(c * panel);
+                            gather_values::<S, N>(s, keys, scores, block, v, sums, width, &shrink);
                         }
                     }
                 }
@@ -144,6 +176,15 @@ impl Vectorised for Task<'_> {
     }
 }
 
+/// # Safety
+/// The machine has AVX-512 and multiplies pairs of bf16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+unsafe fn avx512_pairs(task: Task<'_>) {
+    // SAFETY: the caller's promise.
+    task.compute::<_, Pairs>(unsafe { crate::simd::Avx512::new() });
+}
+
 /// Queries times scale, dense, with rows of zeros up to the next group.
 /// # Safety
 /// `q` reaches every row of `queries`.
@@ -166,82 +207,11 @@ unsafe fn pack_q(
     }
 }
 
-/// Packs keys into panels: panel c holds, for each of `dim` columns, the elements of its keys side by side;
-/// keys that are missing in the last panel are zeros.
-/// # Safety
-/// `k` holds `keys` rows of `dim`; `to` holds `keys` rounded up to panels times `dim`.
-#[inline(always)]
-unsafe fn pack_k<S: Simd>(s: S, k: *const f32, stride: usize, keys: usize, dim: usize, to: *mut f32) {
-    let panel = 2 * S::LANES;
-    let whole = dim / S::LANES * S::LANES;
-    let mut first = 0;
-    while first < keys {
-        // SAFETY: rows below `keys`, columns below `dim`, and the panel of these keys in `to`.
-        unsafe {
-            let to = to.add(first / panel * panel * dim + first % panel);
-            let n = S::LANES.min(keys - first);
-            let from = k.add(first * stride);
-            let mut d = 0;
-            if n == S::LANES {
-                while d < whole {
-                    s.transpose(from.add(d), stride, to.add(d * panel), panel);
-                    d += S::LANES;
-                }
-            }
-            while d < dim {
-                for j in 0..S::LANES {
-                    *to.add(d * panel + j) = if j < n { *from.add(j * stride + d) } else { 0.0 };
-                }
-                d += 1;
-            }
-        }
-        first += S::LANES;
-    }
-    if first % panel != 0 {
-        for d in 0..dim {
-            for j in 0..S::LANES {
-                // SAFETY: the second half of the last panel, which `to` holds.
-                unsafe { *to.add(first / panel * panel * dim + d * panel + S::LANES + j) = 0.0 };
-            }
-        }
-    }
-}
-
-/// Packs values into panels: panel c holds columns c * panel .. of each key, one key after the other; columns
-/// beyond `dim` are zeros.
-/// # Safety
-/// `v` holds `keys` rows of `dim`; `to` holds `block` rows of `dim` rounded up to panels.
-#[inline(always)]
-unsafe fn pack_v<S: Simd>(
-    s: S,
-    v: *const f32,
-    stride: usize,
-    keys: usize,
-    dim: usize,
-    block: usize,
-    to: *mut f32,
-) {
-    let panel = 2 * S::LANES;
-    for key in 0..keys {
-        let mut d = 0;
-        while d < dim.next_multiple_of(panel) {
-            let n = dim.saturating_sub(d).min(S::LANES);
-            // SAFETY: columns d .. d + n of row `key`; the place of that vector in `to`.
-            unsafe {
-                let from = v.add(key * stride + d.min(dim));
-                let to = to.add(d / panel * panel * block + key * panel + d % panel);
-                s.store(to, if n == S::LANES { s.load(from) } else { s.load_part(from, n) });
-            }
-            d += S::LANES;
-        }
-    }
-}
-
 /// Adds `depth` outer products: acc[r] += a[r][i] * b[i], where b's rows are panels of two vectors.
 /// # Safety
 /// `a` holds R rows of `depth` elements, `lda` apart; `b` holds `depth` panels.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const R: usize>(
+unsafe fn multiply<S: Simd, N: Dot<S>, const R: usize>(
     s: S,
     depth: usize,
     a: *const f32,
@@ -256,8 +226,8 @@ unsafe fn multiply<S: Simd, const R: usize>(
             let b1 = s.load(b.add(i * 2 * S::LANES + S::LANES));
             for (r, acc) in acc.iter_mut().enumerate() {
                 let x = s.splat(*a.add(r * lda + i));
-                acc[0] = s.mul_add(x, b0, acc[0]);
-                acc[1] = s.mul_add(x, b1, acc[1]);
+                acc[0] = N::dot(s, x, b0, acc[0]);
+                acc[1] = N::dot(s, x, b1, acc[1]);
             }
         }
     }
@@ -267,14 +237,21 @@ unsafe fn multiply<S: Simd, const R: usize>(
 /// # Safety
 /// `q` holds `ROWS` rows of `dim`, `k` a panel, and `to` rows of a panel, `stride` apart.
 #[inline(always)]
-unsafe fn score<S: Simd>(s: S, dim: usize, q: *const f32, k: *const f32, to: *mut f32, stride: usize) {
+unsafe fn score<S: Simd, N: Dot<S>>(
+    s: S,
+    dim: usize,
+    q: *const f32,
+    k: *const f32,
+    to: *mut f32,
+    stride: usize,
+) {
     // SAFETY: the caller's promise, for eight rows or for twice four.
     unsafe {
         if S::LANES == 16 {
-            score_rows::<S, 8>(s, dim, q, k, to, stride);
+            score_rows::<S, N, 8>(s, dim, q, k, to, stride);
         } else {
-            score_rows::<S, 4>(s, dim, q, k, to, stride);
-            score_rows::<S, 4>(s, dim, q.add(4 * dim), k, to.add(4 * stride), stride);
+            score_rows::<S, N, 4>(s, dim, q, k, to, stride);
+            score_rows::<S, N, 4>(s, dim, q.add(4 * dim), k, to.add(4 * stride), stride);
         }
     }
 }
@@ -282,7 +259,7 @@ unsafe fn score<S: Simd>(s: S, dim: usize, q: *const f32, k: *const f32, to: *mu
 /// # Safety
 /// As [`score`], for R rows.
 #[inline(always)]
-unsafe fn score_rows<S: Simd, const R: usize>(
+unsafe fn score_rows<S: Simd, N: Dot<S>, const R: usize>(
     s: S,
     dim: usize,
     q: *const f32,
@@ -293,7 +270,7 @@ unsafe fn score_rows<S: Simd, const R: usize>(
     let mut acc = [[s.zero(); 2]; R];
     // SAFETY: the caller's promise.
     unsafe {
-        multiply(s, dim, q, dim, k, &mut acc);
+        multiply::<S, N, R>(s, dim, q, dim, k, &mut acc);
         for (r, acc) in acc.iter().enumerate() {
             s.store(to.add(r * stride), acc[0]);
             s.store(to.add(r * stride + S::LANES), acc[1]);
@@ -307,7 +284,7 @@ unsafe fn score_rows<S: Simd, const R: usize>(
 /// a panel, `width` apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // a tile's operands and strides
-unsafe fn gather_values<S: Simd>(
+unsafe fn gather_values<S: Simd, N: Dot<S>>(
     s: S,
     keys: usize,
     weights: *const f32,
@@ -320,11 +297,20 @@ unsafe fn gather_values<S: Simd>(
     // SAFETY: the caller's promise, for eight rows or for twice four.
     unsafe {
         if S::LANES == 16 {
-            gather_rows::<S, 8>(s, keys, weights, block, v, sums, width, shrink.as_ptr());
+            gather_rows::<S, N, 8>(s, keys, weights, block, v, sums, width, shrink.as_ptr());
         } else {
             let (low, high) = (shrink.as_ptr(), shrink.as_ptr().add(4));
-            gather_rows::<S, 4>(s, keys, weights, block, v, sums, width, low);
-            gather_rows::<S, 4>(s, keys, weights.add(4 * block), block, v, sums.add(4 * width), width, high);
+            gather_rows::<S, N, 4>(s, keys, weights, block, v, sums, width, low);
+            gather_rows::<S, N, 4>(
+                s,
+                keys,
+                weights.add(4 * block),
+                block,
+                v,
+                sums.add(4 * width),
+                width,
+                high,
+            );
         }
     }
 }
@@ -334,7 +320,7 @@ unsafe fn gather_values<S: Simd>(
 /// over rows from unrolling, and the sums out of registers.)
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // a tile's operands and strides
-unsafe fn gather_rows<S: Simd, const R: usize>(
+unsafe fn gather_rows<S: Simd, N: Dot<S>, const R: usize>(
     s: S,
     keys: usize,
     weights: *const f32,
@@ -352,7 +338,7 @@ unsafe fn gather_rows<S: Simd, const R: usize>(
             acc[0] = s.mul(f, s.load(sums.add(r * width)));
             acc[1] = s.mul(f, s.load(sums.add(r * width + S::LANES)));
         }
-        multiply(s, keys, weights, block, v, &mut acc);
+        multiply::<S, N, R>(s, keys, weights, block, v, &mut acc);
         for (r, acc) in acc.iter().enumerate() {
             s.store(sums.add(r * width), acc[0]);
             s.store(sums.add(r * width + S::LANES), acc[1]);

@@ -2,7 +2,9 @@
 //! cache where the product uses them.
 
 use super::{Call, ConvSpec};
-use crate::gemm::{Cut, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Words, join_rows, k_block};
+use crate::gemm::{
+    Cut, JOINED, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Words, join_rows, join_strided, k_block,
+};
 use crate::isa::{Isa, Level};
 use crate::threads::parallel_for;
 use std::ops::Range;
@@ -79,20 +81,25 @@ impl Right for Columns<'_> {
 
     unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
         let mut gather = Gather::new(self, panel, k.start * self.words.factor());
+        let direct = self.words == Words::Pairs && gather.is_dense() && matches!(self.spec.stride[2], 1 | 2);
         for i in 0..k.len() {
             // SAFETY: `scratch` has room for a panel's width a word of k; pairs are only multiplied where the
-            // machine converts them.
+            // machine converts them, in panels of 32; dense rows have all their inputs.
             unsafe {
                 let row = scratch.add(i * self.width);
-                if self.words == Words::Pairs {
-                    let mut two = [0f32; 2 * MAX_WIDTH];
-                    let (low, high) = two.split_at_mut(MAX_WIDTH);
-                    gather.row(low.as_mut_ptr());
-                    gather.row(high.as_mut_ptr());
-                    join_rows(low.as_ptr(), high.as_ptr(), self.width, row);
-                } else {
+                if self.words != Words::Pairs {
                     gather.row(row);
+                    continue;
                 }
+                if let (true, Some((low, high))) = (direct, gather.two()) {
+                    join_strided(low, high, self.spec.stride[2], row);
+                    continue;
+                }
+                let mut two = [0f32; 2 * MAX_WIDTH];
+                let (low, high) = two.split_at_mut(MAX_WIDTH);
+                gather.row(low.as_mut_ptr());
+                gather.row(high.as_mut_ptr());
+                join_rows(low.as_ptr(), high.as_ptr(), self.width, row);
             }
         }
         (scratch, self.width)
@@ -115,6 +122,28 @@ impl<'a> Gather<'a> {
         let (runs, lanes) = columns.runs(panel);
         let taps = columns.spec.taps();
         Gather { columns, runs, lanes, channel: k / taps, tap: k % taps }
+    }
+
+    /// Whether every row is a run of inputs as long as a panel of pairs is wide.
+    fn is_dense(&self) -> bool {
+        let whole = |run: &Run| run.count == JOINED;
+        self.columns.width == JOINED && self.lanes == JOINED && self.runs.iter().all(whole)
+    }
+
+    /// Where the inputs of the next two rows begin, if both are there; the rows are dense.
+    fn two(&mut self) -> Option<(*const f32, *const f32)> {
+        let spec = self.columns.spec;
+        let at = |channel: usize, tap: usize| {
+            let run = self.runs.get(tap).filter(|_| channel < spec.group_in)?;
+            Some(self.columns.x.wrapping_add(channel * spec.pixels_in() + run.source))
+        };
+        let after =
+            |(channel, tap)| if tap + 1 == spec.taps() { (channel + 1, 0) } else { (channel, tap + 1) };
+        let first = (self.channel, self.tap);
+        let second = after(first);
+        let two = (at(first.0, first.1)?, at(second.0, second.1)?);
+        (self.channel, self.tap) = after(second);
+        Some(two)
     }
 
     /// Writes the next row; nothing where no k is left.

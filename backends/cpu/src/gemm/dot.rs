@@ -52,12 +52,12 @@ impl Words {
 }
 
 /// One step of the sums of a vector of columns: `sum + a b`, word by word.
-pub(super) trait Dot<S: Simd> {
+pub(crate) trait Dot<S: Simd> {
     fn dot(s: S, a: S::V, b: S::V, sum: S::V) -> S::V;
 }
 
 /// [`Words::Floats`].
-pub(super) struct Floats;
+pub(crate) struct Floats;
 
 impl<S: Simd> Dot<S> for Floats {
     #[inline(always)]
@@ -84,7 +84,9 @@ impl Dot<Portable> for Fours {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{FoursVnni, Pairs};
+pub(super) use x86::FoursVnni;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::Pairs;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -93,7 +95,7 @@ mod x86 {
     use core::arch::x86_64::*;
 
     /// [`Words::Pairs`](super::Words::Pairs); only where the machine has AVX512_BF16, besides what the vectors need.
-    pub(in crate::gemm) struct Pairs;
+    pub(crate) struct Pairs;
 
     impl Dot<Avx512> for Pairs {
         #[inline(always)]

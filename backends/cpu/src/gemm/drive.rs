@@ -37,6 +37,12 @@ pub(crate) fn k_block(level: Level) -> usize {
     }
 }
 
+/// As [`k_block`] for so many rows: with one or two no part of A leaves the nearest cache, and partial sums would only be
+/// in the way.
+fn k_block_for(tiles: &Tiles, rows: usize) -> usize {
+    if rows <= 2 { usize::MAX } else { k_block(tiles.isa.level()) }
+}
+
 /// C `[m, n]` = epilogue(A `[m, k]` x B), B packed ahead by columns. Row r of C starts at `r * c_stride`.
 ///
 /// The weights are read once for each 128 rows or so of A; with few rows that is at the speed of memory.
@@ -96,8 +102,7 @@ fn shared_left<R: Right>(
             a: a.data.as_ptr(),
             a_start: 0,
             k,
-            // With a row or two no part of A leaves the nearest cache, and partial sums would only be in the way.
-            k_block: if range.len() <= 2 { usize::MAX } else { k_block(tiles.isa.level()) },
+            k_block: k_block_for(&tiles, range.len()),
             n,
             width: layout.width,
             right,
@@ -177,7 +182,7 @@ fn bytes_left(
                 a: packed.ptr(),
                 a_start: 0,
                 k,
-                k_block: k_block(tiles.isa.level()),
+                k_block: k_block_for(&tiles, range.len()),
                 n,
                 width: layout.width,
                 right: Ready { data: b.ptr(), width: layout.width, k },

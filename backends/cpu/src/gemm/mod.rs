@@ -35,12 +35,14 @@ pub use epilogue::{Activation, Bias, Epilogue, Residual};
 pub use layout::{PACK_ALIGN, PackedLayout, Side};
 
 pub(crate) use block::Product;
-pub(crate) use dot::Words;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use dot::Pairs;
+pub(crate) use dot::{Dot, Floats, Words};
 pub(crate) use drive::{Cut, k_block};
 pub(crate) use epilogue::Finish;
 pub(crate) use layout::{RowTiles, WORD};
-use pack::Lanes;
-pub(crate) use pairs::{join_rows, widen_rows};
+pub(crate) use pack::Lanes;
+pub(crate) use pairs::{JOINED, join_rows, join_strided, widen_rows};
 pub(crate) use right::Right;
 pub(crate) use tile::{MAX_WIDTH, Tiles, panel_width};
 

@@ -72,6 +72,30 @@ pub(crate) unsafe fn join_rows(low: *const f32, high: *const f32, width: usize, 
     }
 }
 
+/// Columns that [`join_strided`] writes.
+pub(crate) const JOINED: usize = 32;
+
+/// Turns two runs of [`JOINED`] numbers, `stride` (1 or 2) apart, into one row of words.
+///
+/// # Safety
+/// The numbers are readable and `to` is writable; the machine has AVX-512 and converts pairs.
+pub(crate) unsafe fn join_strided(low: *const f32, high: *const f32, stride: usize, to: *mut f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's promise.
+    unsafe {
+        if stride == 2 {
+            x86::join_even(low, high, to);
+        } else {
+            x86::join_rows(low, high, JOINED, to);
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    for j in 0..JOINED {
+        // SAFETY: the caller's promise.
+        unsafe { *to.add(j) = f32::from_bits(pair(*low.add(j * stride), *high.add(j * stride))) };
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Lanes;
@@ -110,6 +134,24 @@ mod x86 {
                 let words = join(_mm512_loadu_ps(low.add(j)), _mm512_loadu_ps(high.add(j)));
                 _mm512_storeu_ps(to.add(j), words);
             }
+        }
+    }
+
+    /// Every other number of two runs of 63, as 32 words.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn join_even(low: *const f32, high: *const f32, to: *mut f32) {
+        let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        for j in [0, 16] {
+            let pick = |from: *const f32| {
+                // SAFETY: 31 numbers from 2j on are readable; the one after them is masked off.
+                unsafe {
+                    let first = _mm512_loadu_ps(from.add(2 * j));
+                    let second = _mm512_maskz_loadu_ps(0x7fff, from.add(2 * j + 16));
+                    _mm512_permutex2var_ps(first, even, second)
+                }
+            };
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_storeu_ps(to.add(j), join(pick(low), pick(high))) };
         }
     }
 

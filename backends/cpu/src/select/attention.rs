@@ -5,7 +5,7 @@ use super::simple::{Fail, Operands, Result, floats};
 use crate::attention::{self as kernels, Bias, Causal, Extents, Strides};
 use crate::isa::Isa;
 use crate::layout::{self, Placement};
-use frit_backend::{Kernel, KernelError, Run, TensorRef};
+use frit_backend::{Kernel, KernelError, Precision, Run, TensorRef};
 use frit_ir::{DType, op};
 
 pub(super) fn attention(cx: &Cx<'_>, op: &op::Attention) -> Option<Box<dyn Kernel>> {
@@ -18,6 +18,7 @@ pub(super) fn attention(cx: &Cx<'_>, op: &op::Attention) -> Option<Box<dyn Kerne
         kv_heads: usize::try_from(op.kv_heads).ok().filter(|&n| n > 0)?,
         scale: op.scale as f32,
         causal: op.causal,
+        bf16: cx.request.precision != Precision::Exact,
         truth_mask: cx.input(3).is_some_and(|t| t.dtype == DType::Bool),
     }))
 }
@@ -28,6 +29,8 @@ struct AttentionKernel {
     kv_heads: usize,
     scale: f32,
     causal: bool,
+    /// Products may be in bf16.
+    bf16: bool,
     /// The mask holds truth values.
     truth_mask: bool,
 }
@@ -142,7 +145,8 @@ impl AttentionKernel {
             _ => Strides::heads_first(self.heads, q.rows, v.width),
         };
         let Some(out) = run.outputs.first_mut() else { return Err(Fail::Contract("no output".to_owned())) };
-        Ok(kernels::attention(self.isa, &problem, out.slice_mut()?, to)?)
+        let compute = if self.bf16 { kernels::attention_bf16 } else { kernels::attention };
+        Ok(compute(self.isa, &problem, out.slice_mut()?, to)?)
     }
 }
 

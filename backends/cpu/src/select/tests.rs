@@ -263,3 +263,71 @@ fn bf16_weights_are_packed_and_multiplied() {
         crate::testing::assert_close(&format!("{isa:?}"), &y, &want, 1e-6);
     }
 }
+
+/// Rows of a large table are kept in bf16 where weights are not exact; small tables and exact ones stay as they are.
+#[test]
+fn large_tables_are_gathered_from_bf16() {
+    let (rows, width) = (1 << 14, 64);
+    let mut stream = Stream::new(6);
+    let table = stream.tensor(DType::F32, &[rows, width]).unwrap();
+    let index = [3i64, -1, 0, 16_000, 3];
+    let types = [
+        TensorType::new(DType::F32, [rows as i64, width as i64]),
+        TensorType::new(DType::I64, [5]),
+        TensorType::new(DType::F32, [5, width as i64]),
+        TensorType::new(DType::F32, [16, width as i64]),
+    ];
+    let kernel = |table: &TensorType, precision| {
+        let inputs = [
+            Some(OperandInfo { ty: table, constant: true, small: None }),
+            Some(OperandInfo { ty: &types[1], constant: false, small: None }),
+        ];
+        let op = op::Gather { axis: 0 }.into();
+        let outputs = [&types[2]];
+        CpuBackend
+            .kernel(&Request {
+                op: &op,
+                inputs: &inputs,
+                outputs: &outputs,
+                target: Target::native(),
+                precision,
+            })
+            .unwrap()
+    };
+    assert!(kernel(&types[0], Precision::Exact).packing().is_empty());
+    assert!(kernel(&types[3], Precision::Bf16).packing().is_empty());
+    let kernel = kernel(&types[0], Precision::Int8);
+    let blob = kernel.pack(0, &table).unwrap();
+    assert_eq!((kernel.packing().len(), blob.len()), (1, rows * width * 2));
+    let run = |index: &[i64], y: &mut [f32]| {
+        let operands = [
+            Some(TensorRef { dtype: DType::F32, shape: table.shape(), strides: None, bytes: &blob }),
+            Some(TensorRef {
+                dtype: DType::I64,
+                shape: &[5],
+                strides: None,
+                bytes: bytemuck::cast_slice(index),
+            }),
+        ];
+        let mut outputs =
+            [TensorMut { dtype: DType::F32, shape: &[5, width], bytes: bytemuck::cast_slice_mut(y) }];
+        let bindings = Bindings::new();
+        let (workspace, aliased): (&mut [u8], _) = (&mut [], None);
+        kernel.run(&mut Run {
+            inputs: &operands,
+            outputs: &mut outputs,
+            aliased,
+            workspace,
+            bindings: &bindings,
+        })
+    };
+    let mut y = vec![0f32; 5 * width];
+    run(&index, &mut y).unwrap();
+    let numbers = table.as_slice::<f32>().unwrap();
+    for (i, &at) in index.iter().enumerate() {
+        let row = at.rem_euclid(rows as i64) as usize * width;
+        let want = numbers[row..row + width].iter().map(|&x| half::bf16::from_f32(x).to_f32());
+        assert!(want.eq(y[i * width..(i + 1) * width].iter().copied()), "row {at}");
+    }
+    assert!(run(&[0, 1, 2, 3, rows as i64], &mut y).is_err());
+}

@@ -272,10 +272,10 @@ fn large_tables_are_gathered_from_bf16() {
     let table = stream.tensor(DType::F32, &[rows, width]).unwrap();
     let index = [3i64, -1, 0, 16_000, 3];
     let types = [
-        TensorType::new(DType::F32, [rows as i64, width as i64]),
-        TensorType::new(DType::I64, [5]),
-        TensorType::new(DType::F32, [5, width as i64]),
-        TensorType::new(DType::F32, [16, width as i64]),
+        TensorType::new(DType::F32, [rows, width]),
+        TensorType::new(DType::I64, [5usize]),
+        TensorType::new(DType::F32, [5, width]),
+        TensorType::new(DType::F32, [16, width]),
     ];
     let kernel = |table: &TensorType, precision| {
         let inputs = [

@@ -91,8 +91,13 @@ impl Right for Columns<'_> {
                     gather.row(row);
                     continue;
                 }
-                if let (true, Some((low, high))) = (direct, gather.two()) {
-                    join_strided(low, high, self.spec.stride[2], row);
+                if direct && let Some((low, high)) = gather.two() {
+                    let stride = self.spec.stride[2];
+                    join_strided(low, high, stride, row);
+                    // The next panel sees what comes after; channels lie too far apart for the hardware to know.
+                    for line in 0..(JOINED * stride).div_ceil(LINE) {
+                        prefetch(low.wrapping_add(JOINED * stride + line * LINE));
+                    }
                     continue;
                 }
                 let mut two = [0f32; 2 * MAX_WIDTH];

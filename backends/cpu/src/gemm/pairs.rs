@@ -100,7 +100,11 @@ pub(crate) unsafe fn join_strided(low: *const f32, high: *const f32, stride: usi
 mod x86 {
     use super::Lanes;
     use crate::gemm::pack::transpose16;
+    use crate::gemm::{LINE, prefetch};
     use core::arch::x86_64::*;
+
+    /// How many numbers ahead rows are fetched.
+    const AHEAD: usize = 96;
 
     fn first(n: usize) -> __mmask16 {
         if n >= 16 { !0 } else { (1 << n) - 1 }
@@ -171,6 +175,9 @@ mod x86 {
                     let mut rows = [_mm512_setzero_ps(); 16];
                     for (i, row) in rows.iter_mut().enumerate().take(count) {
                         let from = self.src.wrapping_add((lane + i) * self.lane_stride + 2 * word);
+                        // So many rows side by side are more than the hardware follows.
+                        prefetch(from.wrapping_add(AHEAD));
+                        prefetch(from.wrapping_add(AHEAD + LINE));
                         // SAFETY: lane `lane + i` exists, and the masks stop at the end of k.
                         *row = unsafe {
                             let low = _mm512_maskz_loadu_ps(low, from);

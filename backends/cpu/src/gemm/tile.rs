@@ -51,7 +51,7 @@ pub(crate) const LINE: usize = 16;
 
 /// Asks for the cache line at `p`, which need not exist, to be brought into the second-level cache.
 #[inline(always)]
-fn prefetch(p: *const f32) {
+pub(crate) fn prefetch(p: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch does not fault.
     unsafe {

@@ -3,7 +3,8 @@
 
 use super::{Call, ConvSpec};
 use crate::gemm::{
-    Cut, JOINED, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Words, join_rows, join_strided, k_block,
+    Cut, JOINED, LINE, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Words, join_rows, join_strided,
+    k_block, prefetch,
 };
 use crate::isa::{Isa, Level};
 use crate::threads::parallel_for;

@@ -10,7 +10,7 @@ use frit_ir::DType;
 use std::time::Instant;
 
 /// What is measured: rows, sum length, columns.
-const SHAPES: [(usize, usize, usize); 9] = [
+const SHAPES: [(usize, usize, usize); 10] = [
     (128, 768, 3072),
     (128, 3072, 768),
     (512, 1024, 4096),
@@ -20,6 +20,7 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (16, 768, 3072),
     (4, 768, 3072),
     (1, 768, 3072),
+    (1, 768, 50257),
 ];
 
 /// Name, channels in and out, groups, extent, kernel, stride, pad.

@@ -72,6 +72,12 @@ impl<R: Right> Product<'_, R> {
         by_right.min(by_sums).max(1)
     }
 
+    /// Panels that a block should not be cut within, for so many rows: those that are read side by side.
+    pub fn panels_together(&self, rows: usize) -> usize {
+        let streams = !self.right.packs() && self.tiles.streaming(rows, self.width).is_some();
+        if streams { STREAMS } else { 1 }
+    }
+
     /// Computes the rows of the row tiles `tiles` in the columns of the panels `panels`.
     ///
     /// # Safety

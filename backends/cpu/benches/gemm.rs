@@ -1,12 +1,14 @@
-//! Matrix products at the sizes of the models, beside the crates `gemm` and `matrixmultiply`, for criterion.
+//! Matrix products at the sizes of the models, beside the crates `gemm`, `rten-gemm` and `matrixmultiply`, for criterion.
 //!
-//! Ours has its weights packed ahead, as an artifact has; the others pack at every call, as their users do.
+//! Ours has its weights packed ahead, as an artifact has, and so has rten-gemm; the others pack at every call, as their
+//! users do.
 //! For rates against the machine's limit see examples/gflops.rs.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use frit_cpu::gemm::{Activation, Epilogue, Matrix, Packed, PackedLayout, gemm_packed, pack};
 use frit_cpu::isa::Isa;
 use frit_ir::DType;
+use rten_tensor::NdTensorView;
 use std::time::Duration;
 
 const SHAPES: [(usize, usize, usize); 5] =
@@ -64,6 +66,20 @@ fn products(criterion: &mut Criterion) {
                         threads,
                     );
                 }
+            });
+        });
+        let rten = rten_gemm::GemmExecutor::<f32>::new();
+        let b_view = NdTensorView::from_data([k, n], b.as_slice());
+        let b_packed = rten.prepack_b(b_view);
+        group.bench_function(BenchmarkId::new("rten-gemm", &name), |bencher| {
+            bencher.iter(|| {
+                let a = rten_gemm::GemmInputA::Unpacked(NdTensorView::from_data([m, k], a.as_slice()));
+                rten.gemm(
+                    &mut c,
+                    a,
+                    rten_gemm::GemmInputB::Packed(&b_packed),
+                    rten_gemm::GemmOptions::default(),
+                )
             });
         });
         group.bench_function(BenchmarkId::new("matrixmultiply", &name), |bencher| {

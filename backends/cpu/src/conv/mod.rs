@@ -11,11 +11,13 @@
 //! epilogue is that of `gemm`: the bias has one value an output channel, a residual has the output's shape
 //! and `stride` equal to the output's pixels.
 //!
-//! Three ways, chosen by shape: `im2col` (a product of weight tiles with columns gathered panel by panel, never
-//! the whole matrix), `sliding` (long 1-D kernels of stride 1: columns read in place) and `depthwise`.
+//! Ways chosen by shape: `im2col` (a product of weight tiles with columns gathered panel by panel, never
+//! the whole matrix), `sliding` (long 1-D kernels of stride 1: columns read in place), `halves` (1-D,
+//! three taps, stride two: fewer products) and `depthwise`.
 //! Channels-last 1-D convolutions need nothing from here: see `crate::gemm`.
 
 mod depthwise;
+mod halves;
 mod im2col;
 mod sliding;
 mod spec;
@@ -93,41 +95,57 @@ pub struct WeightForm {
     groups: usize,
     /// The layout of each group's `[out, in x kernel]` matrix; none where it is used as it is.
     layout: Option<PackedLayout>,
+    /// Stored as the parts that `halves` multiplies, of which `layout` is that of one, `[out, in]`.
+    halves: bool,
     len: usize,
 }
+
+/// How the tag of weights for `halves` ends.
+const HALVES: &str = "-halves";
 
 impl WeightForm {
     /// The form for this level, of f32 or bf16 elements; depthwise weights, which are small, stay f32.
     pub fn new(level: Level, dtype: DType, spec: &ConvSpec) -> WeightForm {
-        let layout = PackedLayout::rows(level, dtype, spec.group_out, spec.sum_len());
+        let halves = dtype == DType::F32 && halves::suits(spec);
+        let layout = PackedLayout::rows(level, dtype, spec.group_out, Self::depth(spec, halves));
         WeightForm {
             groups: spec.groups,
             layout: (!spec.is_depthwise()).then_some(layout),
+            halves,
             len: spec.weight_len(),
         }
     }
 
+    /// Length of the sums that the stored matrices are for.
+    fn depth(spec: &ConvSpec, halves: bool) -> usize {
+        if halves { spec.group_in } else { spec.sum_len() }
+    }
+
     /// What an artifact stores beside the shape: `f32-mr14`, `bf16x2-mr14` and the like, or `f32-plain`.
     pub fn tag(&self) -> String {
-        self.layout.map_or_else(|| "f32-plain".to_owned(), |layout| layout.tag())
+        let end = if self.halves { HALVES } else { "" };
+        self.layout.map_or_else(|| "f32-plain".to_owned(), |layout| layout.tag() + end)
     }
 
     /// The form of that tag for this convolution.
     pub fn parse(tag: &str, spec: &ConvSpec) -> Result<WeightForm, ConvError> {
-        let layout = match tag {
+        let (matrix, halves) = tag.strip_suffix(HALVES).map_or((tag, false), |matrix| (matrix, true));
+        let layout = match matrix {
             "f32-plain" => None,
-            _ => Some(PackedLayout::parse(tag, spec.sum_len(), spec.group_out)?),
+            _ => Some(PackedLayout::parse(matrix, Self::depth(spec, halves), spec.group_out)?),
         };
-        let suits = layout.is_none_or(|layout| layout.side == Side::Rows);
-        if !suits || layout.is_none() != spec.is_depthwise() {
+        let suits =
+            layout.is_none_or(|layout| layout.side == Side::Rows && (!halves || layout.dtype == DType::F32));
+        if !suits || layout.is_none() != spec.is_depthwise() || (halves && !halves::suits(spec)) {
             return Err(GemmError::Tag { tag: tag.to_owned() }.into());
         }
-        Ok(WeightForm { groups: spec.groups, layout, len: spec.weight_len() })
+        Ok(WeightForm { groups: spec.groups, layout, halves, len: spec.weight_len() })
     }
 
     /// Bytes of the stored weight.
     pub fn bytes(&self) -> usize {
-        4 * self.layout.map_or(self.len, |layout| self.groups * layout.len * layout.words())
+        let parts = if self.halves { halves::PARTS } else { 1 };
+        4 * self.layout.map_or(self.len, |layout| parts * self.groups * layout.len * layout.words())
     }
 }
 
@@ -140,6 +158,15 @@ pub fn pack_weight(form: &WeightForm, weight: &[f32], out: &mut [u8]) -> Result<
         out.copy_from_slice(bytemuck::cast_slice(weight));
         return Ok(());
     };
+    if form.halves {
+        let group = (layout.len * layout.k).max(1);
+        for (weight, out) in
+            weight.chunks_exact(3 * group).zip(out.chunks_exact_mut(4 * halves::PARTS * group))
+        {
+            halves::pack_group(&layout, weight, out)?;
+        }
+        return Ok(());
+    }
     let (group, words) = ((layout.len * layout.k).max(1), (layout.len * layout.words()).max(1));
     for (weight, out) in weight.chunks_exact(group).zip(out.chunks_exact_mut(words * 4)) {
         pack(&layout, &Matrix::row_major(weight, layout.len, layout.k), out)?;
@@ -174,8 +201,10 @@ pub fn conv(
 ) -> Result<(), ConvError> {
     expect("input", spec.input_len(), x.len())?;
     expect("output", spec.output_len(), y.len())?;
-    let expected = WeightForm { groups: spec.groups, layout: weight.form.layout, len: spec.weight_len() };
-    let fits = |layout: PackedLayout| layout.k == spec.sum_len() && layout.len == spec.group_out;
+    let (layout, halves) = (weight.form.layout, weight.form.halves && halves::suits(spec));
+    let expected = WeightForm { groups: spec.groups, layout, halves, len: spec.weight_len() };
+    let fits =
+        |layout: PackedLayout| layout.k == WeightForm::depth(spec, halves) && layout.len == spec.group_out;
     if weight.form != expected
         || weight.form.layout.is_none() != spec.is_depthwise()
         || !weight.form.layout.is_none_or(fits)
@@ -210,6 +239,7 @@ pub fn conv(
     let call = Call { isa, tiles, width, spec, x, weight: data, y: SharedMut::new(y), epilogue };
     match weight.form.layout {
         None => depthwise::run(&call),
+        Some(layout) if halves => halves::run(&call, &layout),
         Some(layout) if spec.is_sliding(tiles.words) => sliding::run(&call, &layout),
         Some(layout) => im2col::run(&call, &layout),
     }

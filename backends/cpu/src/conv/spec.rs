@@ -33,6 +33,8 @@ pub struct ConvSizes<'a> {
 /// Fewer than three spatial axes are held as three whose first are of size one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvSpec {
+    /// Spatial axes before they were filled up to three.
+    pub(crate) rank: usize,
     pub(crate) batch: usize,
     pub(crate) groups: usize,
     /// Input channels of a group.
@@ -87,6 +89,7 @@ impl ConvSpec {
             output[axis] = padded.checked_sub(reach).map_or(0, |room| room / stride[axis] + 1);
         }
         let spec = ConvSpec {
+            rank,
             batch,
             groups,
             group_in: in_channels / groups,

@@ -44,7 +44,7 @@ pub(crate) use layout::{RowTiles, WORD};
 pub(crate) use pack::Lanes;
 pub(crate) use pairs::{JOINED, join_rows, join_strided, widen_rows};
 pub(crate) use right::Right;
-pub(crate) use tile::{LINE, MAX_WIDTH, Tiles, panel_width, prefetch};
+pub(crate) use tile::{LINE, MAX_ROWS, MAX_WIDTH, TileCall, Tiles, panel_width, prefetch};
 
 use frit_ir::DType;
 

@@ -46,6 +46,7 @@ pub const PIPELINE: &[Stage] = &[
             Pass::Rules("identity"),
             Pass::Rules("quantised"),
             Pass::Rules("broadcast"),
+            Pass::Rules("slices"),
             Pass::Rules("layout"),
             Pass::Fold,
             Pass::Cse,
@@ -81,6 +82,7 @@ pub const PIPELINE: &[Stage] = &[
     Stage {
         name: "finish",
         passes: &[
+            Pass::Rules("pointwise"),
             Pass::Rules("tidy"),
             Pass::Rules("identity"),
             Pass::Rules("broadcast"),

@@ -40,6 +40,12 @@ table! {
     "conv_relu6", "Clip{min=0, max=6}", "relu6";
     "conv_hard_swish", "HardSwish", "hard_swish";
     @
+    // Zeros around the input are what the convolution pads with.
+    Rule::built("conv_padded", "Conv(Pad{mode=constant, value=0}(?x)@p, ?w, ?bias?)@c", padded, &[
+        "x: f32[batch, 4, 6, 9]; w: const f32[6, 4, 3, 3]; bias: const f32[6]; p.before = [0, 0, 1, 0]; p.after = [0, 0, 2, 1];
+         c.strides = [2, 1]; c.pads = [0, 1, 1, 1]; c.dilations = [1, 2]",
+        "x: f32[2, 4, 9]; w: const f32[6, 2, 3]; bias: none; p.before = [0, 0, 1]; p.after = [0, 0, 0]; c.strides = [1]; c.pads = [0, 0]; c.dilations = [1]; c.group = 2",
+    ]),
     // What is cut off at the ends need not be padded first.
     Rule::built("conv_cut", "Slice{axes=?axes, starts=?starts, ends=?ends, steps=[1]}(Conv(?x, ?w, ?bias?)@c)", cut, &[
         "x: f32[2, 4, 9]; w: const f32[6, 2, 4]; bias: const f32[6]; c.strides = [1]; c.pads = [2, 2]; c.dilations = [1]; c.group = 2; axes = [2]; starts = [0]; ends = [9]",
@@ -287,6 +293,24 @@ fn cut(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
             (Some(pad), Some(n)) if (0..=*pad).contains(&n) => *pad -= n,
             _ => return Err(Refusal::Because("more is cut than padded".into())),
         }
+    }
+    e.build(m.label, |b| Ok(insert(b, conv, &[Some(x), Some(w), bias])?))
+}
+
+/// The pads of both, where only spatial axes are padded.
+fn padded(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, w, bias) = (m.value("x")?, m.value("w")?, m.optional("bias"));
+    let mut conv = m.op(view, "c", |o| if let Op::Conv(c) = o { Some(c) } else { None })?;
+    let pad = m.op(view, "p", |o| if let Op::Pad(p) = o { Some(p) } else { None })?;
+    let spatial = pad.before.iter().skip(2).chain(pad.after.iter().skip(2));
+    let outer = pad.before.iter().take(2).chain(pad.after.iter().take(2));
+    require(outer.into_iter().all(|d| d.is(0)), "the batch or the channels are padded")?;
+    for (own, more) in conv.pads.iter_mut().zip(spatial) {
+        *own = more
+            .as_const()
+            .and_then(|more| own.checked_add(more))
+            .ok_or_else(|| Refusal::Because("a pad is not fixed".into()))?;
     }
     e.build(m.label, |b| Ok(insert(b, conv, &[Some(x), Some(w), bias])?))
 }

@@ -4,7 +4,7 @@ use super::shapes::{axes, inverse, is_identity, moves_only_ones, permutation};
 use crate::edit::Editor;
 use crate::rule::{Found, Refusal, Rule, require};
 use crate::view::View;
-use frit_ir::ValueId;
+use frit_ir::{Dim, ValueId};
 
 /// The table. Transposes move toward the results, past elementwise ops, until they meet another or an op that takes
 /// a transposed operand.
@@ -35,6 +35,12 @@ pub const RULES: &[Rule] = &[
         "Transpose{perm=?p}(?x)",
         as_reshape,
         &["x: f32[batch, 1, 4]; p = [1, 0, 2]", "x: f32[2, 1, 3, 1]; p = [1, 0, 3, 2]"],
+    ),
+    Rule::built(
+        "transpose_without_ones",
+        "Transpose{perm=?p}(?x)",
+        without_ones,
+        &["x: f32[5, 1, 3, 4]; p = [1, 2, 0, 3]", "x: f32[1, 3, 5, 4]; p = [2, 0, 1, 3]", "x: f32[2, 5, 1, 3, 4]; p = [2, 0, 3, 1, 4]"],
     ),
     Rule::new(
         "transpose_after_map",
@@ -86,6 +92,28 @@ fn as_reshape(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal>
     require(moves_only_ones(&perm, view.shape(x)), "it moves elements")?;
     let shape = view.shape(m.root(view)?).to_vec();
     e.build(m.label, |b| Ok(b.reshape(x, &shape)?))
+}
+
+/// Axes of extent 1 stand anywhere; here one of them comes first and stays there, as that of a batch does.
+fn without_ones(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, perm) = (m.value("x")?, permutation(m.found.attr("p"))?);
+    let shape = view.shape(x);
+    let wide = |axis: &usize| shape.get(*axis).is_some_and(|d| !d.is(1));
+    let kept: Vec<usize> = (0..shape.len()).filter(wide).collect();
+    require(kept.len() < shape.len(), "no axis has extent 1")?;
+    let settled = kept.len() + 1 == shape.len() && kept.first() == Some(&1) && perm.first() == Some(&0);
+    require(!settled && !moves_only_ones(&perm, shape), "it is in that form")?;
+    let place = |axis: &usize| kept.iter().position(|k| k == axis).map(|i| i + 1);
+    let turned: Vec<usize> = std::iter::once(0).chain(perm.iter().filter_map(place)).collect();
+    let mut flat = vec![Dim::constant(1)];
+    flat.extend(kept.iter().filter_map(|&i| shape.get(i).cloned()));
+    let result = view.shape(m.root(view)?).to_vec();
+    e.build(m.label, |b| {
+        let x = b.reshape(x, &flat)?;
+        let x = b.transpose(x, &axes(&turned))?;
+        Ok(b.reshape(x, &result)?)
+    })
 }
 
 /// A factor that varies along one axis at most is transposed by reshaping it.

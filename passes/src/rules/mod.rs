@@ -9,10 +9,12 @@ pub mod identity;
 pub mod layout;
 pub mod linear;
 pub mod norm;
+pub mod pointwise;
 pub mod projection;
 pub mod quantised;
 pub mod scores;
 mod shapes;
+pub mod slices;
 
 use crate::rule::Rule;
 
@@ -22,6 +24,7 @@ pub const TABLES: &[(&str, &[Rule])] = &[
     ("quantised", quantised::RULES),
     ("broadcast", broadcast::RULES),
     ("layout", layout::RULES),
+    ("slices", slices::RULES),
     ("activation", activation::RULES),
     ("norm", norm::RULES),
     ("skip_norm", norm::SKIP),
@@ -31,6 +34,7 @@ pub const TABLES: &[(&str, &[Rule])] = &[
     ("linear", linear::RULES),
     ("residual", linear::RESIDUAL),
     ("conv", conv::RULES),
+    ("pointwise", pointwise::RULES),
     ("projection", projection::RULES),
     ("tidy", linear::TIDY),
 ];

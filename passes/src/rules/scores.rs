@@ -6,6 +6,7 @@ use crate::edit::Editor;
 use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
 use frit_ir::op::{FusedMatMul, Op};
+use frit_ir::types::same_shape;
 use frit_ir::{Dim, ValueId};
 
 /// The table. Both factors are activations here; products with weights are in `linear.rs`.
@@ -55,6 +56,30 @@ pub const RULES: &[Rule] = &[
         &["q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; m.trans_b = true; mask: f32[1, 3, 4, 6]; more: f32[2, 1, 1, 6]"],
     )
     .when(of_activations),
+    Rule::new(
+        "subtracted_mask",
+        "Sub(FusedMatMul{trans_b=true, activation=none}(?q, ?k)@m, ?less)",
+        "FusedMatMul{*m}(?q, ?k, Neg(?less))",
+        &["q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; m.trans_b = true; m.alpha = 0.5; less: f32[2, 1, 1, 6]"],
+    )
+    .when(of_activations),
+    Rule::new(
+        "subtracted_masks",
+        "Sub(FusedMatMul{trans_b=true, activation=none}(?q, ?k, ?mask)@m, ?less)",
+        "FusedMatMul{*m}(?q, ?k, Sub(?mask, ?less))",
+        &["q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; m.trans_b = true; mask: f32[1, 3, 4, 6]; less: f32[2, 1, 1, 6]"],
+    )
+    .when(of_activations),
+    // A mask added where an axis of extent 1 stands before the scores, as windows of one image have it.
+    Rule::built(
+        "mask_of_reshaped_scores",
+        "Add(Reshape(FusedMatMul{trans_b=true, activation=none}(?q, ?k, ?mask?)@m)@r, ?more)",
+        mask_behind_ones,
+        &[
+            "q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; m.trans_b = true; m.alpha = 0.5; mask: f32[1, 3, 4, 6]; r.shape = [1, 2, 3, 4, 6]; more: const f32[1, 2, 1, 4, 6]",
+            "q: f32[2, 3, 4, 5]; k: f32[2, 3, 6, 5]; m.trans_b = true; mask: none; r.shape = [1, 2, 3, 4, 6]; more: f32[2, 1, 4, 6]",
+        ],
+    ),
     Rule::new("one_query_sees_all", "Where(?seen, ?x, ?low:scalar)", "?x", &[
         "x: f32[2, 3, 1, 4]; low = -1e9;
          seen := LessOrEqual(Reshape{shape=[1, 1, 1, 4]}(Range{start=0, limit=4}), Reshape{shape=[1, 1, 1, 1]}(Range{start=3, limit=4}))",
@@ -161,6 +186,33 @@ fn low_hides(view: View<'_>, m: &Found<'_, '_>) -> Result<(), Refusal> {
     let (queries, keys) = extents(view, m.value("m")?)?;
     let causal = is_causal(view, m.value("seen")?, &queries, &keys);
     require(low <= -1e30 || (causal && low <= -1e4), "the number does not hide a score")
+}
+
+/// A summand of scores that were given more axes of extent 1 in front is one of the scores without them.
+fn mask_behind_ones(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    of_activations(view, m)?;
+    let (q, k, op) = (m.value("q")?, m.value("k")?, product(view, m)?);
+    let (scores, more) = (view.shape(m.value("m")?), m.value("more")?);
+    let shape = view.shape(m.value("r")?).to_vec();
+    let ones = shape.len().saturating_sub(scores.len());
+    let in_front = shape.iter().take(ones).all(|d| d.is(1));
+    let same = shape.get(ones..).is_some_and(|rest| same_shape(rest, scores));
+    require(in_front && same, "the reshape adds no axes in front")?;
+    let own = view.shape(more);
+    let surplus = own.len().saturating_sub(scores.len());
+    require(own.iter().take(surplus).all(|d| d.is(1)), "the mask widens the scores")?;
+    let narrow = own.get(surplus..).unwrap_or(&[]).to_vec();
+    let mask = m.optional("mask");
+    e.build(m.label, |b| {
+        let more = b.reshape(more, &narrow)?;
+        let mask = match mask {
+            Some(mask) => b.add(mask, more)?,
+            None => more,
+        };
+        let sum = insert(b, op, &[Some(q), Some(k), Some(mask)])?;
+        Ok(b.reshape(sum, &shape)?)
+    })
 }
 
 /// Refuses unless `merged` is [B H, S, D] of `x` [B, H, S, D].

@@ -2,7 +2,7 @@
 //!
 //! Entries stand between semicolons: `x: f32[batch, 3] in 0.5..2`, `w: const f32[3]`, `m: const f32[4, 5] causal`
 //! (0 where column <= row + 1, else -1e9), `b: none`, `s = 0.125`,
-//! `p = [0, 2, 1]`, `node.axis = -1`, `m := LessOrEqual(..)`.
+//! `p = [0, 2, 1]` (also a constant list of indices), `node.axis = -1`, `m := LessOrEqual(..)`.
 
 use frit_ir::op::Attr;
 use frit_ir::random::Stream;

@@ -72,6 +72,7 @@ impl Instance<'_> {
 
     fn named(&mut self, name: &str, like: Option<DType>) -> Result<Option<ValueId>, String> {
         let example = self.example;
+        let show = |e: &dyn std::fmt::Display| e.to_string();
         match example.entries.get(name) {
             None => Err(format!("the example says nothing of `{name}`")),
             Some(Entry::Absent) => Ok(None),
@@ -82,6 +83,10 @@ impl Instance<'_> {
             }
             Some(Entry::Attr(Attr::Int(n))) => self.scalar(like, *n as f64),
             Some(Entry::Attr(Attr::Float(x))) => self.scalar(like, *x),
+            Some(Entry::Attr(Attr::Ints(list))) => {
+                let data = Tensor::from_i64(DType::I64, &[list.len()], list).map_err(|e| show(&e))?;
+                self.b.constant(data).map(Some).map_err(|e| show(&e))
+            }
             Some(Entry::Attr(a)) => Err(format!("`{name}` = {a} is no value")),
             Some(Entry::Term(part)) => self.term(&part.term, part, None),
         }

@@ -1,67 +1,72 @@
 //! Depthwise convolution: each channel on its own, vectors of neighbouring outputs, every tap a shifted load.
 //!
-//! A channel is first copied into a padded plane whose rows are split by phase of the column stride, so that
-//! the inputs of neighbouring outputs are neighbours for any stride, and no load needs a bounds check.
+//! Rows of a channel are first copied into padded planes, one for each phase of the strides, so that the inputs of
+//! neighbouring outputs are neighbours for any stride and no load needs a bounds check. Output rows have the
+//! planes' pitch until they are finished, so that vectors run on from one row into the next: maps of 7 x 7 fill
+//! them as maps of 100 x 100 do.
 
-use super::Call;
+use super::im2col::{StridedCopy, strided_copy};
+use super::{Call, ConvSpec};
 use crate::gemm::{Bias, Finish, Residual};
 use crate::scratch::with_scratch;
 use crate::simd::{Simd, Vectorised, dispatch};
 use crate::threads::parallel_for;
 
-/// Output rows computed at once, to keep the multiply-adds busy.
-const ROWS: usize = 4;
-/// Elements that a load may reach beyond the last output: two vectors.
-const SLACK: usize = 2 * 16;
+/// Vectors computed at once: enough independent sums to keep the multiply-adds busy.
+const VECTORS: usize = 8;
+/// Elements of the longest vector, as many as a load may reach beyond the last output.
+const SLACK: usize = 16;
+/// Elements of the planes of one band of rows: with the sums, half of a second-level cache.
+const BAND: usize = 64 * 1024;
+/// Multiply-adds of a task at least, so that the hand-over of small channels does not count.
+const TASK: usize = 1 << 18;
 
 /// Runs the convolution; the weight is `[channels, taps]`.
 pub(super) fn run(call: &Call<'_>) {
     let spec = call.spec;
-    let plane = Plane::new(call);
-    let [depth, height, columns] = spec.output;
-    let sums_stride = columns.next_multiple_of(SLACK);
-    let work = spec.pixels_out() * spec.taps() / 16 + plane.len() / 4;
-    parallel_for(spec.batch * spec.groups, work as u64, |task| {
-        let (image, channel) = (task / spec.groups, task % spec.groups);
-        with_scratch(plane.len() + ROWS * sums_stride, |scratch| {
-            let (padded, sums) = scratch.split_at_mut(plane.len());
-            let from = call.input_at(image, channel);
-            // SAFETY: the input was checked, and channel `channel` of the image lies in it.
-            plane.fill(unsafe { std::slice::from_raw_parts(from, spec.pixels_in()) }, padded);
-            let weight = call.weight.get(channel * spec.taps()..).unwrap_or_default();
-            for z in 0..depth {
-                for y in (0..height).step_by(ROWS) {
-                    let band = Band {
-                        inputs: padded.as_ptr().wrapping_add(plane.row_start(z, y)),
-                        inputs_stride: spec.stride[1] * plane.row(),
-                        taps: &plane.taps,
-                        weight,
-                        rows: (height - y).min(ROWS),
-                        columns,
-                        sums: sums.as_mut_ptr(),
-                        sums_stride,
-                    };
-                    let rows = band.rows;
-                    dispatch(call.isa, band);
-                    finish(call, image, channel, z * height + y, rows, sums, sums_stride);
-                }
+    let planes = Planes::new(call);
+    let channels = spec.batch * spec.groups;
+    let work = spec.pixels_out() * (spec.taps() + 8);
+    let at_once = (TASK / work.max(1)).clamp(1, channels);
+    parallel_for(channels.div_ceil(at_once), (at_once * work / 16) as u64, |task| {
+        let first = task * at_once;
+        with_scratch(planes.len() + planes.sums(), |scratch| {
+            for channel in first..(first + at_once).min(channels) {
+                one(call, &planes, channel / spec.groups, channel % spec.groups, scratch);
             }
         });
     });
 }
 
-/// The epilogue of some output rows.
-fn finish(
-    call: &Call<'_>,
-    image: usize,
-    channel: usize,
-    row: usize,
-    rows: usize,
-    sums: &[f32],
-    sums_stride: usize,
-) {
-    let columns = call.spec.output[2];
-    let at = row * columns;
+/// One channel of one image, band by band.
+fn one(call: &Call<'_>, planes: &Planes<'_>, image: usize, channel: usize, scratch: &mut [f32]) {
+    let spec = call.spec;
+    let (padded, sums) = scratch.split_at_mut(planes.len());
+    // SAFETY: the input was checked, and channel `channel` of the image lies in it.
+    let input = unsafe { std::slice::from_raw_parts(call.input_at(image, channel), spec.pixels_in()) };
+    let weight = call.weight.get(channel * spec.taps()..).unwrap_or_default();
+    let [depth, height, columns] = spec.output;
+    for z in 0..depth {
+        for y in (0..height).step_by(planes.rows) {
+            let rows = (height - y).min(planes.rows);
+            planes.fill(input, z, y, rows, padded);
+            let band = Band {
+                planes: padded.as_ptr(),
+                pitch: planes.pitch,
+                taps: &planes.taps,
+                weight,
+                rows,
+                columns,
+                sums: sums.as_mut_ptr(),
+            };
+            dispatch(call.isa, band);
+            finish(call, image, channel, (z * height + y) * columns, rows * columns, sums);
+        }
+    }
+}
+
+/// The epilogue of `count` outputs of a channel from `at` on, whose sums lie dense.
+fn finish(call: &Call<'_>, image: usize, channel: usize, at: usize, count: usize, sums: &[f32]) {
     let c = call.output_at(image, channel).wrapping_add(at);
     let residual = |residual: Option<Residual<'_>>| match residual {
         None => std::ptr::null(),
@@ -72,122 +77,131 @@ fn finish(
         Some(Residual::Output) => c.cast_const(),
     };
     let epilogue = call.epilogue;
-    // Here the rows are those of one channel, which share its bias.
     let bias = match epilogue.bias {
-        Bias::Rows(bias) => [bias.get(channel).copied().unwrap_or_default(); ROWS],
-        _ => [0.0; ROWS],
+        Bias::Rows(bias) => bias.get(channel).copied().unwrap_or_default(),
+        _ => 0.0,
     };
     let finish = Finish {
         isa: call.isa,
-        rows,
-        columns,
+        rows: 1,
+        columns: count,
         sums: sums.as_ptr(),
-        sums_stride,
+        sums_stride: count,
         alpha: epilogue.alpha,
         bias_columns: std::ptr::null(),
-        bias_rows: bias.as_ptr(),
+        bias_rows: &raw const bias,
         before: residual(epilogue.residual_before),
-        before_stride: columns,
+        before_stride: count,
         activation: epilogue.activation,
         gain: epilogue.gain,
         shift: epilogue.shift,
         after: residual(epilogue.residual_after),
-        after_stride: columns,
+        after_stride: count,
         c,
-        c_stride: columns,
+        c_stride: count,
     };
-    // SAFETY: output, bias and residuals were checked; `sums` holds the row; only this task has the channel, and
-    // there are as many biases as rows.
+    // SAFETY: output, bias and residuals were checked; `sums` holds the outputs; only this task has the channel.
     unsafe { finish.apply() };
 }
 
-/// The padded, phase-split copy of a channel: `[depth, height, phase, column]`.
-struct Plane<'a> {
-    call: &'a Call<'a>,
+/// How the padded copy of a band of rows lies in memory: `[tap in depth, row phase, column phase, row, column]`.
+struct Planes<'a> {
+    spec: &'a ConvSpec,
+    copy: StridedCopy,
+    /// Output rows of a band.
+    rows: usize,
+    /// Rows of a plane.
     height: usize,
-    depth: usize,
-    /// Elements of one phase of a row.
-    phase: usize,
-    /// Where each tap finds its input, from where the first does.
+    /// Elements of a row of a plane.
+    pitch: usize,
+    /// Where each tap finds its input, from where the output's own place is.
     taps: Vec<usize>,
 }
 
-impl<'a> Plane<'a> {
-    fn new(call: &'a Call<'a>) -> Plane<'a> {
+impl<'a> Planes<'a> {
+    fn new(call: &Call<'a>) -> Planes<'a> {
         let spec = call.spec;
-        let padded = |axis: usize| spec.input[axis] + spec.pad[axis] + spec.pad_end[axis];
-        let stride = spec.stride[2];
-        let phase = padded(2).div_ceil(stride) + SLACK;
-        let (row, height) = (phase * stride, padded(1));
         let [kd, kh, kw] = spec.kernel;
+        let [_, sy, sx] = spec.stride;
+        let reach = |axis: usize| (spec.kernel[axis] - 1) * spec.dilation[axis];
+        let pitch = spec.output[2] + reach(2) / sx;
+        let a_row = kd * sy * sx * pitch;
+        let rows = (BAND / a_row.max(1)).saturating_sub(reach(1) / sy).clamp(1, spec.output[1].max(1));
+        let height = rows + reach(1) / sy;
         let mut taps = Vec::with_capacity(spec.taps());
         for z in 0..kd {
             for y in 0..kh {
                 for x in 0..kw {
-                    let (z, y, x) = (z * spec.dilation[0], y * spec.dilation[1], x * spec.dilation[2]);
-                    taps.push((z * height + y) * row + x % stride * phase + x / stride);
+                    let (y, x) = (y * spec.dilation[1], x * spec.dilation[2]);
+                    let plane = (z * sy + y % sy) * sx + x % sx;
+                    taps.push((plane * height + y / sy) * pitch + x / sx);
                 }
             }
         }
-        Plane { call, height, depth: padded(0), phase, taps }
+        Planes { spec, copy: strided_copy(call.isa, sx), rows, height, pitch, taps }
     }
 
-    fn row(&self) -> usize {
-        self.phase * self.call.spec.stride[2]
-    }
-
+    /// Elements of the planes.
     fn len(&self) -> usize {
-        self.depth * self.height * self.row()
+        let [_, sy, sx] = self.spec.stride;
+        self.spec.kernel[0] * sy * sx * self.height * self.pitch + SLACK
     }
 
-    /// Where the inputs of an output row begin.
-    fn row_start(&self, z: usize, y: usize) -> usize {
-        let stride = self.call.spec.stride;
-        (z * stride[0] * self.height + y * stride[1]) * self.row()
+    /// Elements of the sums of a band.
+    fn sums(&self) -> usize {
+        self.rows * self.pitch + SLACK
     }
 
-    fn fill(&self, channel: &[f32], padded: &mut [f32]) {
-        let spec = self.call.spec;
-        let [_, h, w] = spec.input;
-        padded.fill(0.0);
-        if w == 0 {
-            return;
-        }
-        for (index, source) in channel.chunks_exact(w).enumerate() {
-            let (z, y) = (index / h + spec.pad[0], index % h + spec.pad[1]);
-            let start = (z * self.height + y) * self.row();
-            let Some(row) = padded.get_mut(start..start + self.row()) else { continue };
-            let stride = spec.stride[2];
-            for (phase, to) in row.chunks_exact_mut(self.phase).enumerate() {
-                // The padded columns phase, phase + stride, ... of which some are the input's.
-                let first = spec.pad[2].saturating_sub(phase).div_ceil(stride);
-                let skipped = first * stride + phase - spec.pad[2];
-                let inputs = source.get(skipped..).unwrap_or_default().iter().step_by(stride);
-                let to = to.get_mut(first..).unwrap_or_default();
-                if stride == 1 {
-                    let count = to.len().min(source.len());
-                    to[..count].copy_from_slice(&source[..count]);
-                } else {
-                    to.iter_mut().zip(inputs).for_each(|(to, &x)| *to = x);
+    /// Copies what output rows `y..y + rows` of slice `z` see of a channel.
+    fn fill(&self, channel: &[f32], z: usize, y: usize, rows: usize, planes: &mut [f32]) {
+        let spec = self.spec;
+        let [d, h, w] = spec.input;
+        let [sz, sy, sx] = spec.stride;
+        let needed = (rows - 1) * sy + (spec.kernel[1] - 1) * spec.dilation[1] + 1;
+        for tap in 0..spec.kernel[0] {
+            let slice = (z * sz + tap * spec.dilation[0]).checked_sub(spec.pad[0]).filter(|&at| at < d);
+            for r in 0..needed {
+                let row = (y * sy + r).checked_sub(spec.pad[1]).filter(|&at| at < h);
+                let source = slice.zip(row).and_then(|(z, y)| channel.get((z * h + y) * w..)?.get(..w));
+                for phase in 0..sx {
+                    let plane = (tap * sy + r % sy) * sx + phase;
+                    let start = (plane * self.height + r / sy) * self.pitch;
+                    let Some(to) = planes.get_mut(start..start + self.pitch) else { continue };
+                    let Some(source) = source else {
+                        to.fill(0.0);
+                        continue;
+                    };
+                    // The padded columns phase, phase + sx, ... of which some are the input's.
+                    let first = spec.pad[2].saturating_sub(phase).div_ceil(sx).min(self.pitch);
+                    let skipped = (first * sx + phase).saturating_sub(spec.pad[2]);
+                    let count = w.saturating_sub(skipped).div_ceil(sx).min(self.pitch - first);
+                    let (before, rest) = to.split_at_mut(first);
+                    let (inputs, after) = rest.split_at_mut(count);
+                    before.fill(0.0);
+                    after.fill(0.0);
+                    if count > 0 {
+                        // SAFETY: the last of the inputs, skipped + (count - 1) sx, is below w; `inputs` has
+                        // room for them; the function is one of this machine's.
+                        unsafe {
+                            (self.copy)(source.as_ptr().add(skipped), sx, count, inputs.as_mut_ptr());
+                        }
+                    }
                 }
             }
         }
     }
 }
 
-/// Some output rows: `sums[r][j] = sum over taps of weight[t] * inputs[r * stride + taps[t] + j]`, written in
-/// whole vectors.
+/// The sums of a band: `sums[j] = sum over taps of weight[t] * planes[taps[t] + j]`, then without the columns that
+/// belong to no output.
 struct Band<'a> {
-    /// Where the inputs of the first of the rows begin in the plane.
-    inputs: *const f32,
-    inputs_stride: usize,
+    planes: *const f32,
+    pitch: usize,
     taps: &'a [usize],
     weight: &'a [f32],
-    /// At most [`ROWS`].
     rows: usize,
     columns: usize,
     sums: *mut f32,
-    sums_stride: usize,
 }
 
 impl Vectorised for Band<'_> {
@@ -195,49 +209,70 @@ impl Vectorised for Band<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut column = 0;
-        while column < self.columns {
-            let wide = self.columns - column > S::LANES;
-            match (self.rows == ROWS, wide) {
-                (true, true) => self.block::<S, ROWS, 2>(s, 0, column),
-                (true, false) => self.block::<S, ROWS, 1>(s, 0, column),
-                (false, true) => {
-                    for row in 0..self.rows {
-                        self.block::<S, 1, 2>(s, row, column);
-                    }
-                }
-                (false, false) => {
-                    for row in 0..self.rows {
-                        self.block::<S, 1, 1>(s, row, column);
-                    }
-                }
+        if self.pitch <= self.columns.next_multiple_of(S::LANES) {
+            self.run_of(s, 0, (self.rows - 1) * self.pitch + self.columns);
+        } else {
+            // More lies between two rows than a vector's rest.
+            for row in 0..self.rows {
+                self.run_of(s, row * self.pitch, self.columns);
             }
-            column += if wide { 2 * S::LANES } else { S::LANES };
+        }
+        if self.pitch == self.columns {
+            return;
+        }
+        for row in 1..self.rows {
+            let mut j = 0;
+            while j < self.columns {
+                let left = self.columns - j;
+                // SAFETY: both lie in the row of sums, and what is written is never beyond what was read.
+                unsafe {
+                    let from = self.sums.add(row * self.pitch + j);
+                    let to = self.sums.add(row * self.columns + j);
+                    if left >= S::LANES {
+                        s.store(to, s.load(from));
+                    } else {
+                        s.store_part(to, left, s.load_part(from, left));
+                    }
+                }
+                j += S::LANES;
+            }
         }
     }
 }
 
 impl Band<'_> {
+    /// Sums `from..from + count`, written in whole vectors.
     #[inline(always)]
-    fn block<S: Simd, const R: usize, const VECS: usize>(&self, s: S, row: usize, column: usize) {
-        let inputs = self.inputs.wrapping_add(row * self.inputs_stride + column);
-        let mut acc = [[s.zero(); VECS]; R];
+    fn run_of<S: Simd>(&self, s: S, from: usize, count: usize) {
+        let mut j = 0;
+        while j < count {
+            let vectors = (count - j).div_ceil(S::LANES);
+            j += S::LANES
+                * match vectors {
+                    1 => self.block::<S, 1>(s, from + j),
+                    2..4 => self.block::<S, 2>(s, from + j),
+                    4..VECTORS => self.block::<S, 4>(s, from + j),
+                    _ => self.block::<S, VECTORS>(s, from + j),
+                };
+        }
+    }
+
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(&self, s: S, at: usize) -> usize {
+        let inputs = self.planes.wrapping_add(at);
+        let mut acc = [s.zero(); V];
         for (&tap, &weight) in self.taps.iter().zip(self.weight) {
             let weight = s.splat(weight);
-            for (r, acc) in acc.iter_mut().enumerate() {
-                for (v, acc) in acc.iter_mut().enumerate() {
-                    // SAFETY: the plane has every tap of every output, and SLACK elements after a phase.
-                    let x = unsafe { s.load(inputs.add(tap + r * self.inputs_stride + v * S::LANES)) };
-                    *acc = s.mul_add(weight, x, *acc);
-                }
+            for (v, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: the planes have every tap of every output, and SLACK elements beyond the last.
+                let x = unsafe { s.load(inputs.add(tap + v * S::LANES)) };
+                *acc = s.mul_add(weight, x, *acc);
             }
         }
-        let sums = self.sums.wrapping_add(row * self.sums_stride + column);
-        for (r, acc) in acc.iter().enumerate() {
-            for (v, acc) in acc.iter().enumerate() {
-                // SAFETY: a row of sums has room for whole pairs of vectors.
-                unsafe { s.store(sums.add(r * self.sums_stride + v * S::LANES), *acc) };
-            }
+        for (v, acc) in acc.iter().enumerate() {
+            // SAFETY: the sums have room for SLACK elements beyond the last.
+            unsafe { s.store(self.sums.add(at + v * S::LANES), *acc) };
         }
+        V
     }
 }

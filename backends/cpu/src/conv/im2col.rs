@@ -237,9 +237,10 @@ impl Columns<'_> {
 ///
 /// # Safety
 /// They are readable, the places writable, and the machine has the function's instructions.
-type StridedCopy = unsafe fn(from: *const f32, stride: usize, count: usize, to: *mut f32);
+pub(super) type StridedCopy = unsafe fn(from: *const f32, stride: usize, count: usize, to: *mut f32);
 
-fn strided_copy(isa: Isa, stride: usize) -> StridedCopy {
+/// The copy for this stride.
+pub(super) fn strided_copy(isa: Isa, stride: usize) -> StridedCopy {
     match (stride, isa.level()) {
         (1, _) => copy_dense,
         #[cfg(target_arch = "x86_64")]

@@ -129,7 +129,7 @@ impl Chain {
     /// Rough nanoseconds an element on one core.
     fn cost(&self) -> f64 {
         let step = |s: &Step| match s {
-            Step::Unary(Unary::Sin | Unary::Cos | Unary::Acos | Unary::Softplus | Unary::Elu(_), _) => 10.0,
+            Step::Unary(Unary::Sin | Unary::Cos | Unary::Softplus | Unary::Elu(_), _) => 10.0,
             Step::Binary(Binary::Pow, ..) => 10.0,
             Step::Unary(..) => 0.5,
             _ => 0.15,

@@ -74,7 +74,7 @@ pub(super) unsafe fn unary<S: Simd>(s: S, f: Unary, n: usize, x: *const f32, dst
         Unary::Softsign => each!(s, n, dst, [x], s.div(x, s.add(one, s.abs(x)))),
         Unary::Sin => one_by_one!(n, dst, [x], x.sin()),
         Unary::Cos => one_by_one!(n, dst, [x], x.cos()),
-        Unary::Acos => one_by_one!(n, dst, [x], x.acos()),
+        Unary::Acos => each!(s, n, dst, [x], math::acos(s, x)),
         Unary::Floor => each!(s, n, dst, [x], s.floor(x)),
         Unary::Ceil => each!(s, n, dst, [x], s.ceil(x)),
         Unary::Round => each!(s, n, dst, [x], s.round(x)),

@@ -6,6 +6,7 @@
 
 #![allow(clippy::excessive_precision)] // coefficients as their fits gave them
 
+mod acos;
 mod erf;
 mod exp;
 mod gelu;
@@ -13,6 +14,7 @@ mod log;
 #[cfg(test)]
 mod tests;
 
+pub use acos::acos;
 pub use erf::erf;
 pub use exp::{exp, sigmoid, silu, tanh};
 pub use gelu::{gelu_erf, gelu_quick, gelu_tanh};

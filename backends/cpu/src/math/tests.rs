@@ -9,6 +9,7 @@ enum F {
     Exp,
     Log,
     Tanh,
+    Acos,
     Erf,
     Sigmoid,
     Silu,
@@ -31,6 +32,7 @@ impl Vectorised for Map<'_> {
                 F::Exp => exp(s, v),
                 F::Log => log(s, v),
                 F::Tanh => tanh(s, v),
+                F::Acos => acos(s, v),
                 F::Erf => erf(s, v),
                 F::Sigmoid => sigmoid(s, v),
                 F::Silu => silu(s, v),
@@ -88,6 +90,7 @@ fn oracle(f: F, x: f32) -> f64 {
         F::Exp => x.exp(),
         F::Log => x.ln(),
         F::Tanh => x.tanh(),
+        F::Acos => x.acos(),
         F::Erf => erf64(x),
         F::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         F::Silu => x / (1.0 + (-x).exp()),
@@ -138,10 +141,11 @@ fn worst(ys: &[f32], xs: &[f32], exact: &[f64], least: f64) -> (f64, f32) {
 #[test]
 fn within_two_ulp_of_f64_over_all_bit_patterns() {
     let tiny = (-119f64).exp2();
-    let cases: [(F, f64); 9] = [
+    let cases: [(F, f64); 10] = [
         (F::Exp, 0.0),
         (F::Log, 0.0),
         (F::Tanh, 0.0),
+        (F::Acos, 0.0),
         (F::Erf, 0.0),
         (F::Sigmoid, f64::from(f32::MIN_POSITIVE)),
         (F::Silu, tiny),
@@ -151,7 +155,12 @@ fn within_two_ulp_of_f64_over_all_bit_patterns() {
     ];
     let all = sweep();
     for (f, least) in cases {
-        let xs: Vec<f32> = all.iter().copied().filter(|x| !matches!(f, F::Log) || *x > 0.0).collect();
+        let defined = |x: &f32| match f {
+            F::Log => *x > 0.0,
+            F::Acos => x.abs() <= 1.0,
+            _ => true,
+        };
+        let xs: Vec<f32> = all.iter().copied().filter(defined).collect();
         let exact: Vec<f64> = xs.iter().map(|x| oracle(f, *x)).collect();
         for isa in Isa::available() {
             let (error, at) = worst(&apply(isa, f, &xs), &xs, &exact, least);
@@ -184,6 +193,10 @@ fn special_values() {
         (F::Tanh, -0.0, -0.0),
         (F::Tanh, 1e30, 1.0),
         (F::Tanh, tiny, tiny),
+        (F::Acos, 1.0, 0.0),
+        (F::Acos, -1.0, std::f32::consts::PI),
+        (F::Acos, 1.000_000_1, f32::NAN),
+        (F::Acos, -inf, f32::NAN),
         (F::Erf, inf, 1.0),
         (F::Erf, -inf, -1.0),
         (F::Erf, -0.0, -0.0),
@@ -204,7 +217,7 @@ fn special_values() {
         (F::GeluQuick, 1e30, 1e30),
         (F::GeluQuick, -1e30, 0.0),
     ];
-    let all = [F::Exp, F::Log, F::Tanh, F::Erf, F::Sigmoid, F::Silu, F::GeluErf, F::GeluTanh, F::GeluQuick];
+    let all = [F::Exp, F::Log, F::Tanh, F::Acos, F::Erf, F::Sigmoid, F::Silu, F::GeluErf, F::GeluTanh, F::GeluQuick];
     for isa in Isa::available() {
         for &(f, x, want) in cases {
             let got = apply(isa, f, &[x])[0];

@@ -149,6 +149,9 @@ pub(super) fn binary(cx: &Cx<'_>, op: &op::Binary) -> Selected {
         return None;
     }
     if is_chain(dtype) {
+        if let Some(power) = whole_power(cx).filter(|_| f == Binary::Pow) {
+            return chain(cx, name, power, &[0]);
+        }
         return chain(cx, name, Chain::binary(f), &[0, 1]);
     }
     kernel(name, move |run| {
@@ -160,6 +163,38 @@ pub(super) fn binary(cx: &Cx<'_>, op: &op::Binary) -> Selected {
         }, else Ok(()))
     })
     .done()
+}
+
+/// The highest power that is multiplied out: the roundings add up to some ulp.
+const HIGHEST_POWER: u32 = 16;
+
+/// A power whose exponent is one small whole number, by squaring.
+fn whole_power(cx: &Cx<'_>) -> Option<Chain> {
+    let exponents = cx.operand(1)?.small?.to_f32_vec();
+    let &exponent = exponents.first()?;
+    let mut left = (2..=HIGHEST_POWER).find(|&n| n as f32 == exponent)?;
+    if exponents.iter().any(|&e| e != exponent) {
+        return None;
+    }
+    let (mut steps, mut square, mut product) = (Vec::new(), 0u8, None);
+    let mut times = |x: u8, y: u8| {
+        steps.push(Step::Binary(Binary::Mul, x, y));
+        u8::try_from(steps.len()).ok()
+    };
+    loop {
+        if left & 1 == 1 {
+            product = Some(match product {
+                Some(product) => times(product, square)?,
+                None => square,
+            });
+        }
+        left >>= 1;
+        if left == 0 {
+            break;
+        }
+        square = times(square, square)?;
+    }
+    Chain::new(1, vec![], steps).ok()
 }
 
 pub(super) fn select(cx: &Cx<'_>) -> Selected {

@@ -40,7 +40,11 @@ pub const RULES: &[Rule] = &[
         "transpose_without_ones",
         "Transpose{perm=?p}(?x)",
         without_ones,
-        &["x: f32[5, 1, 3, 4]; p = [1, 2, 0, 3]", "x: f32[1, 3, 5, 4]; p = [2, 0, 1, 3]", "x: f32[2, 5, 1, 3, 4]; p = [2, 0, 3, 1, 4]"],
+        &[
+            "x: f32[5, 1, 3, 4]; p = [1, 2, 0, 3]",
+            "x: f32[1, 3, 5, 4]; p = [2, 0, 1, 3]",
+            "x: f32[2, 5, 1, 3, 4]; p = [2, 0, 3, 1, 4]",
+        ],
     ),
     Rule::new(
         "transpose_after_map",

@@ -8,15 +8,18 @@ use frit_ir::ValueId;
 use frit_ir::op::{Activation, FusedMatMul, Op};
 
 /// The table.
-pub const RULES: &[Rule] = &[
-    Rule::built("conv_of_one_pixel", "<Conv(?x, ?w:const, ?bias?)@c | FusedConv(?x, ?w:const, ?bias?, ?r?)@c>", product, &[
+pub const RULES: &[Rule] = &[Rule::built(
+    "conv_of_one_pixel",
+    "<Conv(?x, ?w:const, ?bias?)@c | FusedConv(?x, ?w:const, ?bias?, ?r?)@c>",
+    product,
+    &[
         "x: f32[batch, 4, 1, 1]; w: const f32[6, 4, 1, 1]; bias: const f32[6]; r: none;
          c.strides = [1, 1]; c.pads = [0, 0, 0, 0]; c.dilations = [1, 1]",
         "x: f32[2, 4, 1]; w: const f32[6, 4, 1]; bias: none; r: f32[2, 6, 1]; c.strides = [2]; c.pads = [0, 0]; c.dilations = [1]",
         "x: f32[2, 4, 1, 1]; w: const f32[6, 4, 1, 1]; bias: const f32[6]; r: none; c.activation = silu;
          c.strides = [1, 1]; c.pads = [0, 0, 0, 0]; c.dilations = [1, 1]",
-    ]),
-];
+    ],
+)];
 
 fn product(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
     let view = View { graph: e.graph(), weights: e.weights() };

@@ -17,15 +17,22 @@ pub const RULES: &[Rule] = &[
         neighbours,
         &["x: f32[batch, 5, 3]; i = [1, 2, 3]; axis = 1"],
     ),
-    Rule::built("slice_before_transpose", "Slice(Transpose+{perm=?p}(?x))@s", before_transpose, &[
-        "x: f32[2, 4, 3]; p = [1, 2, 0]; s.axes = [0, -1]; s.starts = [1, 0]; s.ends = [3, 1]; s.steps = [1, 1]",
-    ]),
+    Rule::built(
+        "slice_before_transpose",
+        "Slice(Transpose+{perm=?p}(?x))@s",
+        before_transpose,
+        &[
+            "x: f32[2, 4, 3]; p = [1, 2, 0]; s.axes = [0, -1]; s.starts = [1, 0]; s.ends = [3, 1]; s.steps = [1, 1]",
+        ],
+    ),
     // One of several projections that were computed side by side, taken by its index.
     Rule::built(
         "slice_before_reshape",
         "Transpose{perm=?p}(Slice(Reshape+(?x)@r)@s)",
         before_reshape,
-        &["x: f32[2, 4, 18]; r.shape = [2, 4, 3, 2, 3]; s.axes = [2]; s.starts = [1]; s.ends = [2]; s.steps = [1]; p = [2, 0, 3, 1, 4]"],
+        &[
+            "x: f32[2, 4, 18]; r.shape = [2, 4, 3, 2, 3]; s.axes = [2]; s.starts = [1]; s.ends = [2]; s.steps = [1]; p = [2, 0, 3, 1, 4]",
+        ],
     ),
 ];
 

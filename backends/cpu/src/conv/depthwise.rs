@@ -49,16 +49,8 @@ fn one(call: &Call<'_>, planes: &Planes<'_>, image: usize, channel: usize, scrat
     for z in 0..depth {
         for y in (0..height).step_by(planes.rows) {
             let rows = (height - y).min(planes.rows);
-            planes.fill(input, z, y, rows, padded);
-            let band = Band {
-                planes: padded.as_ptr(),
-                pitch: planes.pitch,
-                taps: &planes.taps,
-                weight,
-                rows,
-                columns,
-                sums: sums.as_mut_ptr(),
-            };
+            let band =
+                Band { planes, input, place: (z, y), padded, weight, rows, columns, sums: sums.as_mut_ptr() };
             dispatch(call.isa, band);
             finish(call, image, channel, (z * height + y) * columns, rows * columns, sums);
         }
@@ -153,38 +145,40 @@ impl<'a> Planes<'a> {
     }
 
     /// Copies what output rows `y..y + rows` of slice `z` see of a channel.
-    fn fill(&self, channel: &[f32], z: usize, y: usize, rows: usize, planes: &mut [f32]) {
+    #[inline(always)]
+    fn fill<S: Simd>(&self, s: S, channel: &[f32], z: usize, y: usize, rows: usize, planes: &mut [f32]) {
         let spec = self.spec;
         let [d, h, w] = spec.input;
         let [sz, sy, sx] = spec.stride;
         let needed = (rows - 1) * sy + (spec.kernel[1] - 1) * spec.dilation[1] + 1;
+        for zeros in planes.chunks_exact_mut(S::LANES) {
+            // SAFETY: a chunk has the elements of a vector.
+            unsafe { s.store(zeros.as_mut_ptr(), s.zero()) };
+        }
+        // The rows that are the input's, of the padded rows from y sy on.
+        let first_row = spec.pad[1].saturating_sub(y * sy).min(needed);
+        let rows_left = (spec.pad[1] + h).saturating_sub(y * sy).clamp(first_row, needed);
         for tap in 0..spec.kernel[0] {
             let slice = (z * sz + tap * spec.dilation[0]).checked_sub(spec.pad[0]).filter(|&at| at < d);
-            for r in 0..needed {
-                let row = (y * sy + r).checked_sub(spec.pad[1]).filter(|&at| at < h);
-                let source = slice.zip(row).and_then(|(z, y)| channel.get((z * h + y) * w..)?.get(..w));
-                for phase in 0..sx {
+            let Some(slice) = slice else { continue };
+            for phase in 0..sx {
+                // The padded columns phase, phase + sx, ... of which some are the input's.
+                let first = spec.pad[2].saturating_sub(phase).div_ceil(sx).min(self.pitch);
+                let skipped = (first * sx + phase).saturating_sub(spec.pad[2]);
+                let count = w.saturating_sub(skipped).div_ceil(sx).min(self.pitch - first);
+                if count == 0 {
+                    continue;
+                }
+                for r in first_row..rows_left {
+                    let row = y * sy + r - spec.pad[1];
                     let plane = (tap * sy + r % sy) * sx + phase;
-                    let start = (plane * self.height + r / sy) * self.pitch;
-                    let Some(to) = planes.get_mut(start..start + self.pitch) else { continue };
-                    let Some(source) = source else {
-                        to.fill(0.0);
-                        continue;
-                    };
-                    // The padded columns phase, phase + sx, ... of which some are the input's.
-                    let first = spec.pad[2].saturating_sub(phase).div_ceil(sx).min(self.pitch);
-                    let skipped = (first * sx + phase).saturating_sub(spec.pad[2]);
-                    let count = w.saturating_sub(skipped).div_ceil(sx).min(self.pitch - first);
-                    let (before, rest) = to.split_at_mut(first);
-                    let (inputs, after) = rest.split_at_mut(count);
-                    before.fill(0.0);
-                    after.fill(0.0);
-                    if count > 0 {
-                        // SAFETY: the last of the inputs, skipped + (count - 1) sx, is below w; `inputs` has
-                        // room for them; the function is one of this machine's.
-                        unsafe {
-                            (self.copy)(source.as_ptr().add(skipped), sx, count, inputs.as_mut_ptr());
-                        }
+                    let to = (plane * self.height + r / sy) * self.pitch + first;
+                    // SAFETY: slice and row are the input's, and so is the last column, skipped + (count - 1) sx;
+                    // the row of the plane has room for `first + count` columns.
+                    unsafe {
+                        let from = channel.as_ptr().add((slice * h + row) * w + skipped);
+                        let to = planes.as_mut_ptr().add(to);
+                        if sx == 1 { copy(s, from, count, to) } else { (self.copy)(from, sx, count, to) }
                     }
                 }
             }
@@ -192,12 +186,33 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// The sums of a band: `sums[j] = sum over taps of weight[t] * planes[taps[t] + j]`, then without the columns that
-/// belong to no output.
+/// Copies `count` neighbours.
+///
+/// # Safety
+/// They are readable, and as many places writable.
+#[inline(always)]
+unsafe fn copy<S: Simd>(s: S, from: *const f32, count: usize, to: *mut f32) {
+    let mut j = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        while j + S::LANES <= count {
+            s.store(to.add(j), s.load(from.add(j)));
+            j += S::LANES;
+        }
+        if j < count {
+            s.store_part(to.add(j), count - j, s.load_part(from.add(j), count - j));
+        }
+    }
+}
+
+/// A band: its planes, then `sums[j] = sum over taps of weight[t] * planes[taps[t] + j]`, then the sums without the
+/// columns that belong to no output.
 struct Band<'a> {
-    planes: *const f32,
-    pitch: usize,
-    taps: &'a [usize],
+    planes: &'a Planes<'a>,
+    input: &'a [f32],
+    /// Slice and first row of the output.
+    place: (usize, usize),
+    padded: &'a mut [f32],
     weight: &'a [f32],
     rows: usize,
     columns: usize,
@@ -209,33 +224,23 @@ impl Vectorised for Band<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if self.pitch <= self.columns.next_multiple_of(S::LANES) {
-            self.run_of(s, 0, (self.rows - 1) * self.pitch + self.columns);
+        let (z, y) = self.place;
+        let pitch = self.planes.pitch;
+        self.planes.fill(s, self.input, z, y, self.rows, self.padded);
+        if pitch <= self.columns.next_multiple_of(S::LANES) {
+            self.run_of(s, 0, (self.rows - 1) * pitch + self.columns);
         } else {
             // More lies between two rows than a vector's rest.
             for row in 0..self.rows {
-                self.run_of(s, row * self.pitch, self.columns);
+                self.run_of(s, row * pitch, self.columns);
             }
         }
-        if self.pitch == self.columns {
+        if pitch == self.columns {
             return;
         }
         for row in 1..self.rows {
-            let mut j = 0;
-            while j < self.columns {
-                let left = self.columns - j;
-                // SAFETY: both lie in the row of sums, and what is written is never beyond what was read.
-                unsafe {
-                    let from = self.sums.add(row * self.pitch + j);
-                    let to = self.sums.add(row * self.columns + j);
-                    if left >= S::LANES {
-                        s.store(to, s.load(from));
-                    } else {
-                        s.store_part(to, left, s.load_part(from, left));
-                    }
-                }
-                j += S::LANES;
-            }
+            // SAFETY: both lie in the sums, and what is written is never beyond what was read.
+            unsafe { copy(s, self.sums.add(row * pitch), self.columns, self.sums.add(row * self.columns)) };
         }
     }
 }
@@ -259,9 +264,9 @@ impl Band<'_> {
 
     #[inline(always)]
     fn block<S: Simd, const V: usize>(&self, s: S, at: usize) -> usize {
-        let inputs = self.planes.wrapping_add(at);
+        let inputs = self.padded.as_ptr().wrapping_add(at);
         let mut acc = [s.zero(); V];
-        for (&tap, &weight) in self.taps.iter().zip(self.weight) {
+        for (&tap, &weight) in self.planes.taps.iter().zip(self.weight) {
             let weight = s.splat(weight);
             for (v, acc) in acc.iter_mut().enumerate() {
                 // SAFETY: the planes have every tap of every output, and SLACK elements beyond the last.

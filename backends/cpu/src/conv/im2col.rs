@@ -7,6 +7,7 @@ use crate::gemm::{
     k_block, prefetch,
 };
 use crate::isa::{Isa, Level};
+use crate::simd::{Simd, Vectorised, dispatch};
 use crate::threads::parallel_for;
 use std::ops::Range;
 
@@ -28,7 +29,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
             k_block: k_block(call.isa.level()),
             n: pixels,
             width,
-            right: Columns { spec, x: call.input_at(image, group), width, words, copy },
+            right: Columns { isa: call.isa, spec, x: call.input_at(image, group), width, words, copy },
             c: call.output_at(image, channel),
             c_stride: pixels,
             epilogue: call.epilogue_from(image, channel, spec.group_out),
@@ -50,6 +51,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
 /// words.
 #[derive(Clone, Copy)]
 struct Columns<'a> {
+    isa: Isa,
     spec: &'a ConvSpec,
     x: *const f32,
     width: usize,
@@ -81,6 +83,22 @@ impl Right for Columns<'_> {
     }
 
     unsafe fn panel(&self, panel: usize, k: Range<usize>, scratch: *mut f32) -> (*const f32, usize) {
+        if self.words == Words::Floats && self.spec.stride[2] == 1 {
+            let runs = self.runs(panel).0;
+            let (taps, plane) = (self.spec.taps(), self.spec.pixels_in());
+            let dense = Dense {
+                runs: &runs,
+                a_tap: runs.len() / taps,
+                width: self.width,
+                first: self.x.wrapping_add(k.start / taps * plane),
+                plane,
+                tap: k.start % taps,
+                count: k.len(),
+                to: scratch,
+            };
+            dispatch(self.isa, dense);
+            return (scratch, self.width);
+        }
         let mut gather = Gather::new(self, panel, k.start * self.words.factor());
         let direct = self.words == Words::Pairs && gather.is_dense() && matches!(self.spec.stride[2], 1 | 2);
         for i in 0..k.len() {
@@ -233,6 +251,93 @@ impl Columns<'_> {
     }
 }
 
+/// The gather of a panel where neighbouring columns see neighbouring inputs: runs are copied in vectors.
+struct Dense<'a> {
+    runs: &'a [Run],
+    /// Runs of each tap.
+    a_tap: usize,
+    width: usize,
+    /// The channel to begin with, and elements of a channel.
+    first: *const f32,
+    plane: usize,
+    /// The tap to begin with.
+    tap: usize,
+    /// Rows.
+    count: usize,
+    to: *mut f32,
+}
+
+/// Rows ahead whose input is fetched where every row is of another channel.
+const ROWS_AHEAD: usize = 12;
+
+impl Vectorised for Dense<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let taps = self.runs.len() / self.a_tap.max(1);
+        let (mut input, mut tap, mut to) = (self.first, self.tap, self.to);
+        let whole = |run: &Run| run.count == self.width && self.width == 2 * S::LANES;
+        if let ([run], true) = (self.runs, self.runs.first().is_some_and(whole)) {
+            // One tap: every row is a whole run of the next channel.
+            for _ in 0..self.count {
+                let from = input.wrapping_add(run.source);
+                fetch(from.wrapping_add(ROWS_AHEAD * self.plane));
+                fetch(from.wrapping_add(ROWS_AHEAD * self.plane + S::LANES));
+                // SAFETY: the run lies in the channel, and `to` has room for a panel's width a row.
+                unsafe {
+                    s.store(to, s.load(from));
+                    s.store(to.add(S::LANES), s.load(from.add(S::LANES)));
+                }
+                (input, to) = (input.wrapping_add(self.plane), to.wrapping_add(self.width));
+            }
+            return;
+        }
+        for _ in 0..self.count {
+            let runs = &self.runs[tap * self.a_tap..(tap + 1) * self.a_tap];
+            let inputs: usize = runs.iter().map(|run| run.count).sum();
+            // SAFETY: `to` has room for a panel's width a row; the runs lie in the channel, and their columns in
+            // the panel.
+            unsafe {
+                if inputs < self.width {
+                    for lane in (0..self.width).step_by(S::LANES) {
+                        s.store(to.add(lane), s.zero());
+                    }
+                }
+                for run in runs {
+                    let (from, to) = (input.wrapping_add(run.source), to.add(run.lane + run.before));
+                    let mut i = 0;
+                    while i + S::LANES <= run.count {
+                        s.store(to.add(i), s.load(from.wrapping_add(i)));
+                        i += S::LANES;
+                    }
+                    if i < run.count {
+                        let left = run.count - i;
+                        s.store_part(to.add(i), left, s.load_part(from.wrapping_add(i), left));
+                    }
+                }
+            }
+            to = to.wrapping_add(self.width);
+            tap += 1;
+            if tap == taps {
+                (input, tap) = (input.wrapping_add(self.plane), 0);
+            }
+        }
+    }
+}
+
+/// Asks for the cache line at `p`.
+#[inline(always)]
+fn fetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch does not fault.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// Copies `count` elements that lie `stride` apart to neighbouring places.
 ///
 /// # Safety
@@ -285,8 +390,18 @@ unsafe fn copy_even_avx512(from: *const f32, _stride: usize, count: usize, to: *
         }
         i += 16;
     }
-    // SAFETY: the caller's promise for what is left.
-    unsafe { copy_any(from.add(2 * i), 2, count - i, to.add(i)) };
+    if i < count {
+        // The first and the last of what is left are 2 (left - 1) apart.
+        let left = count - i;
+        let mask = (1u32 << (2 * left - 1)) - 1;
+        // SAFETY: the caller's promise for what is left; the rest is masked off.
+        unsafe {
+            let low = _mm512_maskz_loadu_ps(mask as u16, from.add(2 * i));
+            let high = _mm512_maskz_loadu_ps((mask >> 16) as u16, from.wrapping_add(2 * i + 16));
+            let mixed = _mm512_permutex2var_ps(low, even, high);
+            _mm512_mask_storeu_ps(to.add(i), (1u16 << left) - 1, mixed);
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -258,7 +258,12 @@ impl Cut {
             true => MANY_ROWS,
             false => (NEAR_LEFT / product.k.clamp(1, product.k_block.max(1))).max(product.tiles.max_rows()),
         };
-        let tile_groups = row_count.div_ceil(near).min(rows.count()).max(1);
+        let mut tile_groups = row_count.div_ceil(near).min(rows.count()).max(1);
+        // Few panels do not divide evenly; rows do, if there are enough of them to pack the columns again for.
+        let uneven = panels < 4 * threads() && batches % threads() != 0;
+        if product.right.packs() && uneven && rows.count() >= 6 * threads() {
+            tile_groups = tile_groups.next_multiple_of(threads());
+        }
         let group_rows = row_count.div_ceil(tile_groups);
         let at_once = product.panels_at_once(group_rows);
         let flops = 2 * (row_count as u64) * (product.k.max(8) as u64) * (product.n as u64);
@@ -270,7 +275,9 @@ impl Cut {
         let threads = threads();
         let wanted = if threads > 1 {
             let worthwhile = (cost_ns / GRAIN_NS).max(1) as usize;
-            (threads * 6).div_ceil(batches * tile_groups).min(worthwhile.next_multiple_of(threads))
+            // A block that packs its columns streams all of A past them: a few wider ones do so less often.
+            let each = if product.right.packs() { 3 } else { 6 };
+            (threads * each).div_ceil(batches * tile_groups).min(worthwhile.next_multiple_of(threads))
         } else {
             1
         };

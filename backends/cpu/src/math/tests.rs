@@ -217,7 +217,18 @@ fn special_values() {
         (F::GeluQuick, 1e30, 1e30),
         (F::GeluQuick, -1e30, 0.0),
     ];
-    let all = [F::Exp, F::Log, F::Tanh, F::Acos, F::Erf, F::Sigmoid, F::Silu, F::GeluErf, F::GeluTanh, F::GeluQuick];
+    let all = [
+        F::Exp,
+        F::Log,
+        F::Tanh,
+        F::Acos,
+        F::Erf,
+        F::Sigmoid,
+        F::Silu,
+        F::GeluErf,
+        F::GeluTanh,
+        F::GeluQuick,
+    ];
     for isa in Isa::available() {
         for &(f, x, want) in cases {
             let got = apply(isa, f, &[x])[0];

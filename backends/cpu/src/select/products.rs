@@ -109,6 +109,18 @@ fn stack<'s>(shape: &'s [usize], strides: &'s [usize], exchange: bool, left: boo
     })
 }
 
+impl Stack<'_> {
+    /// True when the rows of all batches are those of one matrix.
+    fn is_one(&self) -> bool {
+        let mut next = self.rows.saturating_mul(self.row_stride);
+        self.batch.iter().zip(self.batch_strides).rev().all(|(&extent, &stride)| {
+            let follows = extent == 1 || stride == next;
+            next = next.saturating_mul(extent);
+            follows
+        })
+    }
+}
+
 /// Where the matrix of each batch begins, the batch axes broadcast to `to`.
 fn starts(s: &Stack<'_>, to: &[usize]) -> Vec<usize> {
     let pad = to.len().saturating_sub(s.batch.len());
@@ -192,7 +204,7 @@ impl ProductKernel {
         let c = out.slice_mut::<f32>()?;
 
         let (k, n) = (left.columns, right.columns);
-        if right.batch.iter().all(|&d| d == 1) && (!self.trans_a || left.batch.iter().all(|&d| d == 1)) {
+        if right.batch.iter().all(|&d| d == 1) && left.is_one() {
             // All rows of `a` are rows of one matrix.
             let rows = left.batch.iter().product::<usize>().saturating_mul(left.rows);
             let x = Matrix::strided(a.slice()?, rows, k, left.row_stride, left.column_stride);
@@ -268,6 +280,10 @@ impl Kernel for ProductKernel {
     }
     fn in_place(&self) -> &[usize] {
         &self.in_place
+    }
+    fn accepts_strided(&self, input: usize) -> bool {
+        // Packed weights take the rows of all batches as one matrix, which strides may keep from being one.
+        input < 2 && self.layout.is_none()
     }
     fn packing(&self) -> Vec<Packing> {
         let tag = |l: PackedLayout| if self.trans_b { format!("{}-t", l.tag()) } else { l.tag() };

@@ -28,10 +28,10 @@ pub const RULES: &[Rule] = &[
     // One of several projections that were computed side by side, taken by its index.
     Rule::built(
         "slice_before_reshape",
-        "Transpose{perm=?p}(Slice(Reshape+(?x)@r)@s)",
+        "Reshape{shape=?to}(Slice(Reshape+(?x)@r)@s)@o",
         before_reshape,
         &[
-            "x: f32[2, 4, 18]; r.shape = [2, 4, 3, 2, 3]; s.axes = [2]; s.starts = [1]; s.ends = [2]; s.steps = [1]; p = [2, 0, 3, 1, 4]",
+            "x: f32[2, 4, 18]; r.shape = [2, 4, 3, 2, 3]; s.axes = [2]; s.starts = [1]; s.ends = [2]; s.steps = [1]; to = [2, 4, 6]",
         ],
     ),
 ];
@@ -80,10 +80,11 @@ fn before_transpose(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Re
 /// Index `i` of the axis that the reshape makes first of the last one of `x` is a run of that axis.
 fn before_reshape(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
     let view = View { graph: e.graph(), weights: e.weights() };
-    let (x, perm) = (m.value("x")?, permutation(m.found.attr("p"))?);
+    let x = m.value("x")?;
     let slice = attributes(view, m)?;
     let (from, to) = (view.shape(x), view.shape(m.value("r")?));
-    let part = view.shape(m.value("s")?).to_vec();
+    let part = view.shape(m.value("s")?);
+    let result = view.shape(m.value("o")?).to_vec();
     let last = from.len().saturating_sub(1);
     let ([axis], [start], [end], [1]) =
         (slice.axes.as_slice(), slice.starts.as_slice(), slice.ends.as_slice(), slice.steps.as_slice())
@@ -99,7 +100,6 @@ fn before_reshape(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refu
     let axis = i64::try_from(last).unwrap_or(0);
     e.build(m.label, |b| {
         let run = b.slice_axis(x, axis, &start, &end)?;
-        let run = b.reshape(run, &part)?;
-        Ok(b.transpose(run, &axes(&perm))?)
+        Ok(b.reshape(run, &result)?)
     })
 }

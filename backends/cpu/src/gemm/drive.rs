@@ -260,7 +260,7 @@ impl Cut {
         };
         let mut tile_groups = row_count.div_ceil(near).min(rows.count()).max(1);
         // Few panels do not divide evenly; rows do, if there are enough of them to pack the columns again for.
-        let uneven = panels < 4 * threads() && batches % threads() != 0;
+        let uneven = panels < 4 * threads() && !batches.is_multiple_of(threads());
         if product.right.packs() && uneven && rows.count() >= 6 * threads() {
             tile_groups = tile_groups.next_multiple_of(threads());
         }

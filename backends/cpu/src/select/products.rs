@@ -327,6 +327,7 @@ impl Kernel for ProductKernel {
     fn precision(&self) -> Precision {
         match self.layout.map(|l| l.dtype) {
             Some(DType::BF16) => Precision::Bf16,
+            Some(DType::I8) => Precision::Int8,
             _ => Precision::Exact,
         }
     }

@@ -27,7 +27,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Budget { growth: 32 << 20, total_growth: 512 << 20, total: usize::MAX, work: 1 << 30 }
+        Budget { growth: 32 << 20, total_growth: 512 << 20, total: usize::MAX, work: 1 << 32 }
     }
 }
 
@@ -37,7 +37,8 @@ impl Budget {
         let usual = Budget::default();
         let total_growth = usual.total_growth.min((8usize << 20).saturating_add(bytes.saturating_mul(2)));
         let total = (64usize << 20).saturating_add(bytes.saturating_mul(16));
-        Budget { total_growth, total, ..usual }
+        let work = usual.work.min((1usize << 30).saturating_add(bytes.saturating_mul(8)));
+        Budget { total_growth, total, work, ..usual }
     }
 }
 

@@ -149,10 +149,23 @@ impl Engine {
         let mut programs = Vec::new();
         let bodies: std::collections::HashSet<String> =
             module.bodies().into_iter().map(str::to_owned).collect();
+        let backend = &*self.inner.backend;
+        let failed = |name: &str| {
+            let entry = name.to_owned();
+            move |source| RuntimeError::Plan { entry, source }
+        };
+        let mut prepared = Vec::with_capacity(module.graphs.len());
         for graph in &module.graphs {
-            let program = plan::build(graph, &mut module.weights, &*self.inner.backend, plan_options)
-                .map_err(|source| RuntimeError::Plan { entry: graph.name.clone(), source })?;
-            let is_body = bodies.contains(&graph.name);
+            let graph = plan::prepare(graph, &mut module.weights, backend, plan_options)
+                .map_err(failed(&graph.name))?;
+            prepared.push(graph);
+        }
+        let streamed = plan::streamed(&prepared);
+        for graph in prepared {
+            let name = graph.name.clone();
+            let program = plan::build(graph, &module.weights, backend, plan_options, &streamed)
+                .map_err(failed(&name))?;
+            let is_body = bodies.contains(&name);
             programs.push(Entry { program: Arc::new(program), is_body, linked: OnceLock::new() });
         }
         let inner = ModelInner {

@@ -58,7 +58,7 @@ fn try_check(backend: &dyn Backend, case: &Case, target: Target, tolerance: f64)
         .map(|(i, (t, ty))| {
             let constant = case.constant.get(i).copied().unwrap_or(false);
             let small = t.as_ref().filter(|t| constant && t.len() <= frit_ir::module::SMALL);
-            ty.map(|ty| OperandInfo { ty, constant, small })
+            ty.map(|ty| OperandInfo { ty, constant, streamed: false, small })
         })
         .collect();
     let request = Request {

@@ -113,6 +113,8 @@ pub struct OperandInfo<'a> {
     pub ty: &'a TensorType,
     /// True for a weight: it never changes, so the kernel may ask for it packed.
     pub constant: bool,
+    /// True for a weight that a step of decoding multiplies by: read whole for a row or two at a time, it should be short.
+    pub streamed: bool,
     /// The numbers, when constant and small (at most 16 elements).
     pub small: Option<&'a Tensor>,
 }

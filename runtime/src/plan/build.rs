@@ -5,7 +5,8 @@ use super::legalise::{legalise, with_request};
 use super::{Action, Operand, Place, Program, Slot, SlotPlan, Step, Varying, View};
 use crate::error::PlanError;
 use frit_backend::{Backend, Precision, ReferenceBackend, Target};
-use frit_ir::{Dim, Graph, Node, NodeId, Op, ValueDef, ValueId, WeightTable};
+use frit_ir::{Dim, Graph, Node, NodeId, Op, ValueDef, ValueId, WeightId, WeightTable};
+use std::collections::HashSet;
 
 /// What kernels are made for.
 #[derive(Clone, Copy, Debug)]
@@ -16,16 +17,27 @@ pub struct PlanOptions {
     pub precision: Precision,
 }
 
-/// Plans `graph`. Expansions of composite ops may add constants to `weights`.
-pub fn build(
+/// The graph as it is planned: composite ops without a kernel are expanded, which may add constants to `weights`.
+pub fn prepare(
     graph: &Graph,
     weights: &mut WeightTable,
     backend: &dyn Backend,
     options: PlanOptions,
-) -> Result<Program, PlanError> {
+) -> Result<Graph, PlanError> {
     let mut graph = graph.compacted()?;
     legalise(&mut graph, weights, backend, options.target, options.precision)?;
-    let mut planner = Planner::new(&graph, weights, backend, options)?;
+    Ok(graph)
+}
+
+/// Plans a prepared graph. `streamed`: see [`streamed`](super::streamed()).
+pub fn build(
+    graph: Graph,
+    weights: &WeightTable,
+    backend: &dyn Backend,
+    options: PlanOptions,
+    streamed: &HashSet<WeightId>,
+) -> Result<Program, PlanError> {
+    let mut planner = Planner::new(&graph, weights, backend, options, streamed)?;
     planner.place_views();
     planner.make_steps()?;
     planner.find_lifetimes();
@@ -59,13 +71,15 @@ impl<'g> Planner<'g> {
         weights: &WeightTable,
         backend: &dyn Backend,
         options: PlanOptions,
+        streamed: &HashSet<WeightId>,
     ) -> Result<Self, PlanError> {
         let order = graph.topological_order()?;
         let mut kernels = Vec::new();
         kernels.resize_with(order.iter().map(|n| n.index() + 1).max().unwrap_or(0), || None);
         for id in &order {
             let Some(node) = graph.node(*id).filter(|n| !n.op.is_dynamic()) else { continue };
-            let kernel = with_request(graph, weights, node, options.target, options.precision, |r| {
+            let (target, precision) = (options.target, options.precision);
+            let kernel = with_request(graph, weights, node, streamed, target, precision, |r| {
                 backend.kernel(r).or_else(|| ReferenceBackend.kernel(r))
             });
             let kernel = kernel

@@ -2,13 +2,15 @@
 
 use crate::error::PlanError;
 use frit_backend::{Backend, OperandInfo, Precision, Request, Target};
-use frit_ir::{Graph, GraphBuilder, Node, TensorType, ValueDef, WeightTable};
+use frit_ir::{Graph, GraphBuilder, Node, TensorType, ValueDef, WeightId, WeightTable};
+use std::collections::HashSet;
 
 /// What `op` looks like to a backend when it stands in `graph`.
 pub(super) fn with_request<R>(
     graph: &Graph,
     weights: &WeightTable,
     node: &Node,
+    streamed: &HashSet<WeightId>,
     target: Target,
     precision: Precision,
     f: impl FnOnce(&Request<'_>) -> R,
@@ -18,12 +20,14 @@ pub(super) fn with_request<R>(
         .iter()
         .map(|v| {
             let value = graph.value((*v)?)?;
-            let weight = match value.def {
-                ValueDef::Weight(w) => weights.get(w),
+            let id = match value.def {
+                ValueDef::Weight(w) => Some(w),
                 _ => None,
             };
+            let weight = id.and_then(|w| weights.get(w));
+            let streamed = id.is_some_and(|w| streamed.contains(&w));
             let small = weight.and_then(|w| w.data.as_ref()).filter(|t| t.len() <= frit_ir::module::SMALL);
-            Some(OperandInfo { ty: &value.ty, constant: weight.is_some(), small })
+            Some(OperandInfo { ty: &value.ty, constant: weight.is_some(), streamed, small })
         })
         .collect();
     let outputs: Vec<&TensorType> = node.outputs.iter().filter_map(|v| graph.ty(*v)).collect();
@@ -45,8 +49,9 @@ pub(super) fn legalise(
             graph.nodes().filter(|(_, n)| n.op.is_composite()).map(|(id, _)| id).collect();
         for id in composite {
             let Some(node) = graph.node(id).cloned() else { continue };
-            let declined =
-                with_request(graph, weights, &node, target, precision, |r| backend.kernel(r).is_none());
+            let declined = with_request(graph, weights, &node, &HashSet::new(), target, precision, |r| {
+                backend.kernel(r).is_none()
+            });
             if !declined {
                 continue;
             }

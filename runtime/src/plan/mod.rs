@@ -6,9 +6,11 @@ mod build;
 mod instance;
 mod layout;
 mod legalise;
+mod streamed;
 
-pub use build::{PlanOptions, build};
+pub use build::{PlanOptions, build, prepare};
 pub use instance::{Base, Instance, Location, Reuse, Shapes};
+pub use streamed::streamed;
 
 use frit_backend::Kernel;
 use frit_ir::{Dim, Graph, NodeId, Op, TensorType, ValueId, WeightId};

@@ -274,18 +274,38 @@ impl<R: Right> Product<'_, R> {
             // SAFETY: the part lies in the product; its sums are in the local tile.
             unsafe { dequantise.apply(part.row, part.rows, part.column, part.columns, out, out_stride) };
         }
-        let (before, before_stride) = self.residual(epilogue.residual_before, part);
-        let (after, after_stride) = self.residual(epilogue.residual_after, part);
+        // SAFETY: the part lies in the product; its sums are in the local tile.
+        unsafe { self.finish((part.row, part.rows), (part.column, part.columns), out, out_stride) };
+    }
+
+    /// Writes sums of these rows and columns (the first, and how many) to C through the epilogue.
+    ///
+    /// # Safety
+    /// The rows and columns lie in the product, and no one else touches them; the sums are readable, row r at
+    /// `r * sums_stride`.
+    pub unsafe fn finish(
+        &self,
+        (row, rows): (usize, usize),
+        (column, columns): (usize, usize),
+        sums: *const f32,
+        sums_stride: usize,
+    ) {
+        let epilogue = &self.epilogue;
+        let (before, before_stride) = self.residual(epilogue.residual_before, row, column);
+        let (after, after_stride) = self.residual(epilogue.residual_after, row, column);
         let finish = Finish {
             isa: self.tiles.isa,
-            rows: part.rows,
-            columns: part.columns,
-            sums: out,
-            sums_stride: out_stride,
+            rows,
+            columns,
+            sums,
+            sums_stride,
             alpha: epilogue.alpha,
-            bias_columns,
+            bias_columns: match epilogue.bias {
+                Bias::Columns(bias) => bias.as_ptr().wrapping_add(column),
+                _ => null(),
+            },
             bias_rows: match epilogue.bias {
-                Bias::Rows(bias) => bias.as_ptr().wrapping_add(self.first_row + part.row),
+                Bias::Rows(bias) => bias.as_ptr().wrapping_add(self.first_row + row),
                 _ => null(),
             },
             before,
@@ -295,21 +315,21 @@ impl<R: Right> Product<'_, R> {
             shift: epilogue.shift,
             after,
             after_stride,
-            c,
+            c: self.c.wrapping_add(row * self.c_stride + column),
             c_stride: self.c_stride,
         };
         // SAFETY: bias and residuals have C's shape, which was checked when the call was accepted.
         unsafe { finish.apply() };
     }
 
-    fn residual(&self, residual: Option<Residual<'_>>, part: &Part) -> (*const f32, usize) {
+    fn residual(&self, residual: Option<Residual<'_>>, row: usize, column: usize) -> (*const f32, usize) {
         match residual {
             None => (null(), 0),
             Some(Residual::From { data, stride }) => {
-                (data.as_ptr().wrapping_add((self.first_row + part.row) * stride + part.column), stride)
+                (data.as_ptr().wrapping_add((self.first_row + row) * stride + column), stride)
             }
             Some(Residual::Output) => {
-                (self.c.wrapping_add(part.row * self.c_stride + part.column).cast_const(), self.c_stride)
+                (self.c.wrapping_add(row * self.c_stride + column).cast_const(), self.c_stride)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::block::Product;
 use super::bytes::{self, Dequantise, RowScale, quantise_rows};
+use super::compact::{self, Compact};
 use super::dot::Words;
 use super::epilogue::{Bias, Epilogue, Residual};
 use super::layout::{PackedLayout, RowTiles, Side, WORD};
@@ -63,6 +64,16 @@ pub fn gemm_packed(
     check_result(a.rows, layout.len, c.len(), c_stride)?;
     check_epilogue(a.rows, layout.len, epilogue)?;
     if a.rows == 0 || layout.len == 0 {
+        return Ok(());
+    }
+    if layout.compact {
+        let right = Compact::new(isa, layout, b.bytes)?;
+        let tiles = Tiles::new(isa, layout.width);
+        if right.streams(a.rows) {
+            few_rows(tiles, a, layout, right, c, c_stride, epilogue);
+        } else {
+            shared_left(tiles, a, layout, right, c, c_stride, epilogue);
+        }
         return Ok(());
     }
     if layout.dtype == DType::I8 {
@@ -130,6 +141,58 @@ fn shared_left<R: Right>(
             grid(&product);
         });
     }
+}
+
+/// A row or two times compact panels.
+fn few_rows(
+    tiles: Tiles,
+    a: &Matrix<'_>,
+    layout: &PackedLayout,
+    right: Compact<'_>,
+    c: &mut [f32],
+    c_stride: usize,
+    epilogue: &Epilogue<'_>,
+) {
+    let (k, n, width) = (layout.k, layout.len, layout.width);
+    let rows = RowTiles::new(a.rows, a.rows);
+    with_scratch(k.next_multiple_of(compact::GROUP) * a.rows, |x| {
+        // SAFETY: A was checked, and there is room for its one tile.
+        unsafe { pack_tile(&tiles, a, 0, 0, &rows, 0, x.as_mut_ptr()) };
+        x.get_mut(k * a.rows..).unwrap_or_default().fill(0.0);
+        let x = &*x;
+        let product = Product {
+            tiles,
+            rows,
+            a: x.as_ptr(),
+            a_start: 0,
+            k,
+            k_block: usize::MAX,
+            n,
+            width,
+            right,
+            c: c.as_mut_ptr(),
+            c_stride,
+            epilogue: *epilogue,
+            dequantise: None,
+            first_row: 0,
+        };
+        let panels = n.div_ceil(width);
+        let cost_ns = (4 * k * n) as u64 / BYTES_PER_NS;
+        // As for `Cut`.
+        let parts = ((cost_ns / GRAIN_NS).max(1) as usize).min(6 * threads()).min(panels);
+        parallel_for(parts, cost_ns / parts as u64, |part| {
+            let mut sums = [[0.0f32; compact::WIDTH]; 2];
+            for panel in split(panels, parts, part) {
+                let column = panel * width;
+                // SAFETY: the panel exists, `x` is as it wants it, and every part has its own columns.
+                unsafe {
+                    product.right.stream(panel, a.rows, x, &mut sums);
+                    let sums = sums.as_flattened().as_ptr();
+                    product.finish((0, a.rows), (column, width.min(n - column)), sums, compact::WIDTH);
+                }
+            }
+        });
+    });
 }
 
 /// As [`shared_left`] for weights of bytes: the rows of A are quantised first, each on its own.

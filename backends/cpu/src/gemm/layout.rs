@@ -3,7 +3,7 @@
 
 use super::dot::Words;
 use super::tile::{panel_width, tile_rows};
-use super::{GemmError, bytes};
+use super::{GemmError, bytes, compact};
 use crate::isa::Level;
 use frit_ir::DType;
 
@@ -13,8 +13,13 @@ pub const PACK_ALIGN: usize = 64;
 /// Bytes of a word.
 pub(crate) const WORD: usize = 4;
 
-/// Element types with their names in tags, which say how many lie in a word.
-const TYPES: [(DType, &str); 3] = [(DType::F32, "f32"), (DType::BF16, "bf16x2"), (DType::I8, "i8x4")];
+/// Element types, and whether they are compact, with their names in tags, which say how many lie in a word.
+const TYPES: [(DType, bool, &str); 4] = [
+    (DType::F32, false, "f32"),
+    (DType::F32, true, "f32c"),
+    (DType::BF16, false, "bf16x2"),
+    (DType::I8, false, "i8x4"),
+];
 
 /// Which operand of C = A x B was packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +44,9 @@ pub struct PackedLayout {
     pub side: Side,
     /// Element type as stored: [`DType::F32`], [`DType::BF16`], or [`DType::I8`] by columns only.
     pub dtype: DType,
+    /// Whether every panel is kept in the fewest bits that hold its f32 exactly (see `compact`). Such a matrix has its own
+    /// form, and its length depends on its numbers.
+    pub compact: bool,
     /// Columns of a panel, or the most rows of a tile.
     pub width: usize,
     /// Length of the sums.
@@ -55,21 +63,30 @@ impl PackedLayout {
 
     /// The layout of a `[k, n]` right operand for this level.
     pub fn columns(level: Level, dtype: DType, k: usize, n: usize) -> PackedLayout {
-        PackedLayout { side: Side::Columns, dtype, width: panel_width(level), k, len: n }
+        PackedLayout { side: Side::Columns, dtype, compact: false, width: panel_width(level), k, len: n }
+    }
+
+    /// The layout of a `[k, n]` right operand that is read for a row or two at a time, if this level has one.
+    pub fn compact(level: Level, k: usize, n: usize) -> Option<PackedLayout> {
+        let columns = PackedLayout::columns(level, DType::F32, k, n);
+        let suits = level == Level::Avx512 && columns.width == compact::WIDTH;
+        suits.then_some(PackedLayout { compact: true, ..columns })
     }
 
     /// The layout of an `[m, k]` left operand for this level.
     pub fn rows(level: Level, dtype: DType, m: usize, k: usize) -> PackedLayout {
-        PackedLayout { side: Side::Rows, dtype, width: tile_rows(level), k, len: m }
+        PackedLayout { side: Side::Rows, dtype, compact: false, width: tile_rows(level), k, len: m }
     }
 
-    /// What an artifact stores beside the shape, as `f32-nr32` (columns), `f32-mr14` (rows) or `bf16x2-nr32`.
+    /// What an artifact stores beside the shape, as `f32-nr32` (columns), `f32-mr14` (rows), `f32c-nr32` (compact) or
+    /// `bf16x2-nr32`.
     pub fn tag(&self) -> String {
         let side = match self.side {
             Side::Columns => "nr",
             Side::Rows => "mr",
         };
-        let of = TYPES.iter().find(|(dtype, _)| *dtype == self.dtype).map_or("?", |(_, name)| name);
+        let of = TYPES.iter().find(|(dtype, compact, _)| (*dtype, *compact) == (self.dtype, self.compact));
+        let of = of.map_or("?", |(.., name)| name);
         format!("{of}-{side}{}", self.width)
     }
 
@@ -78,14 +95,14 @@ impl PackedLayout {
     pub fn parse(tag: &str, k: usize, len: usize) -> Result<PackedLayout, GemmError> {
         let unknown = || GemmError::Tag { tag: tag.to_owned() };
         let (dtype, rest) = tag.split_once('-').ok_or_else(unknown)?;
-        let dtype = TYPES.iter().find(|(_, name)| *name == dtype).map(|(of, _)| *of).ok_or_else(unknown)?;
+        let (dtype, compact, _) = *TYPES.iter().find(|(.., name)| *name == dtype).ok_or_else(unknown)?;
         let (side, width) = match (rest.strip_prefix("nr"), rest.strip_prefix("mr")) {
             (Some(width), _) => (Side::Columns, width),
             (_, Some(width)) => (Side::Rows, width),
             _ => return Err(unknown()),
         };
         let width = width.parse().map_err(|_| unknown())?;
-        let layout = PackedLayout { side, dtype, width, k, len };
+        let layout = PackedLayout { side, dtype, compact, width, k, len };
         layout.check()?;
         Ok(layout)
     }
@@ -95,7 +112,7 @@ impl PackedLayout {
         Words::of(self.dtype).map_or(self.k, |words| words.count(self.k))
     }
 
-    /// Bytes of the packed matrix, padding included.
+    /// Bytes of the packed matrix, padding included. It says nothing about a compact one.
     pub fn bytes(&self) -> Result<usize, GemmError> {
         let lanes = match self.side {
             Side::Columns => self.len.div_ceil(self.width.max(1)).checked_mul(self.width),
@@ -116,7 +133,8 @@ impl PackedLayout {
             Side::Columns => [8, 16, 32].contains(&self.width),
             Side::Rows => Level::ALL.iter().any(|&level| tile_rows(level) == self.width),
         };
-        let dtype = TYPES.iter().any(|(dtype, _)| *dtype == self.dtype);
+        let dtype = TYPES.iter().any(|(dtype, compact, _)| (*dtype, *compact) == (self.dtype, self.compact));
+        let dtype = dtype && (!self.compact || (self.side, self.width) == (Side::Columns, compact::WIDTH));
         let sums = self.dtype != DType::I8 || (self.side == Side::Columns && self.k <= bytes::MAX_K);
         if width && dtype && sums { Ok(()) } else { Err(GemmError::Tag { tag: self.tag() }) }
     }

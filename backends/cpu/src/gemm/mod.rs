@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! compile time   let layout = PackedLayout::columns(level, DType::F32, k, n);      // store layout.tag()
-//!                pack(&layout, &Matrix::row_major(w, k, n), &mut bytes)?;          // layout.bytes() of them
+//!                let bytes = pack_bytes(&layout, &Matrix::row_major(w, k, n))?;    // or pack() into layout.bytes()
 //!                // a checkpoint's Linear weight is [n, k]: Matrix::row_major(w, n, k).transposed()
 //! run time       let b = Packed::new(PackedLayout::parse(tag, k, n)?, bytes)?;     // checks, copies nothing
 //!                gemm_packed(isa, &Matrix::row_major(x, m, k), &b, &mut y, n, &Epilogue::linear(bias, act))?;
@@ -14,11 +14,12 @@
 //! times a packed weight. All entries check lengths and give a [`GemmError`]; none allocates in proportion to
 //! the problem but for the packing scratch that each thread keeps. Results do not depend on the threads.
 //!
-//! Files: `layout` (packed formats), `pack`, `pairs` and `bytes` (copying into them, in f32, bf16 and i8), `tile` and `dot`
+//! Files: `layout` (packed formats), `pack`, `pairs` and `bytes` (copying into them, in f32, bf16 and i8), `compact` (exact f32 in fewer bits), `tile` and `dot`
 //! (micro-kernels), `epilogue`, `right` (forms of B), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
 
 mod block;
 mod bytes;
+mod compact;
 mod dot;
 mod drive;
 mod epilogue;
@@ -89,6 +90,16 @@ pub enum GemmError {
         stride: usize,
         /// The least that keeps them apart.
         least: usize,
+    },
+    /// Compact bytes in which a panel is not whole.
+    #[error(
+        "panel {panel} of a compact weight of {bytes} bytes is damaged: it has no known coding or lies outside"
+    )]
+    Panel {
+        /// Which panel.
+        panel: usize,
+        /// Bytes there.
+        bytes: usize,
     },
     /// Packed bytes that do not begin at a multiple of a word's size.
     #[error("packed {dtype} is not aligned to its words of 4 bytes")]
@@ -201,6 +212,10 @@ impl<'a> Packed<'a> {
     /// [`PACK_ALIGN`] is what makes them fast.
     pub fn new(layout: PackedLayout, bytes: &'a [u8]) -> Result<Packed<'a>, GemmError> {
         layout.check()?;
+        if layout.compact {
+            // Its entries are checked where it is used.
+            return Ok(Packed { layout, bytes });
+        }
         let need = layout.bytes()?;
         need_at_least("packed matrix, in bytes", need, bytes.len())?;
         if !bytes.is_empty() && bytes.as_ptr().align_offset(WORD) != 0 {
@@ -214,16 +229,14 @@ impl<'a> Packed<'a> {
         &self.layout
     }
 
-    /// Where the elements begin; they are of the layout's type and as many as it says.
+    /// Where the elements begin; they are of the layout's type and as many as it says, unless it is compact.
     pub(crate) fn ptr<T>(&self) -> *const T {
         self.bytes.as_ptr().cast()
     }
 }
 
-/// Packs `source` in `layout` into `out`: for [`Side::Columns`] the right operand `[k, n]`, for
-/// [`Side::Rows`] the left one `[m, k]`. `out` has at least [`PackedLayout::bytes`] bytes, aligned to a
-/// word; every one of those is written, the same for the same source.
-pub fn pack(layout: &PackedLayout, source: &Matrix<'_>, out: &mut [u8]) -> Result<(), GemmError> {
+/// The columns or rows of `source` as lanes, if they are what the layout packs.
+fn lanes_of(layout: &PackedLayout, source: &Matrix<'_>) -> Result<Lanes, GemmError> {
     layout.check()?;
     source.check("matrix to pack", 0)?;
     let lanes = match layout.side {
@@ -232,6 +245,18 @@ pub fn pack(layout: &PackedLayout, source: &Matrix<'_>, out: &mut [u8]) -> Resul
     };
     expect("length of the sums of the matrix to pack", layout.k, lanes.k)?;
     expect("columns or rows of the matrix to pack", layout.len, lanes.lanes)?;
+    Ok(lanes)
+}
+
+/// Packs `source` in `layout` into `out`: for [`Side::Columns`] the right operand `[k, n]`, for
+/// [`Side::Rows`] the left one `[m, k]`. `out` has at least [`PackedLayout::bytes`] bytes, aligned to a
+/// word; every one of those is written, the same for the same source. Not for compact layouts, whose length is not known
+/// before: see [`pack_bytes`].
+pub fn pack(layout: &PackedLayout, source: &Matrix<'_>, out: &mut [u8]) -> Result<(), GemmError> {
+    let lanes = lanes_of(layout, source)?;
+    if layout.compact {
+        return Err(GemmError::Tag { tag: layout.tag() });
+    }
     let need = layout.bytes()?;
     need_at_least("packed matrix, in bytes", need, out.len())?;
     if need == 0 {
@@ -242,4 +267,19 @@ pub fn pack(layout: &PackedLayout, source: &Matrix<'_>, out: &mut [u8]) -> Resul
     }
     drive::pack_lanes(layout, lanes, out);
     Ok(())
+}
+
+/// As [`pack`], for any layout, into bytes of its own.
+pub fn pack_bytes(layout: &PackedLayout, source: &Matrix<'_>) -> Result<Vec<u8>, GemmError> {
+    let len = layout.bytes()?;
+    if layout.compact {
+        let lanes = lanes_of(layout, source)?;
+        // SAFETY: the lanes were checked against the layout.
+        return Ok(unsafe { compact::pack(layout, &lanes) });
+    }
+    let mut words = vec![0u64; len.div_ceil(8)];
+    pack(layout, source, bytemuck::cast_slice_mut(&mut words))?;
+    let mut bytes: Vec<u8> = bytemuck::cast_slice(&words).to_vec();
+    bytes.truncate(len);
+    Ok(bytes)
 }

@@ -5,20 +5,20 @@ use super::*;
 use crate::isa::{Isa, Level};
 
 /// A small generator, so that a failure can be repeated.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.next() as usize % n
     }
-    fn value(&mut self) -> f32 {
+    pub fn value(&mut self) -> f32 {
         (self.next() % 20_001) as f32 / 10_000.0 - 1.0
     }
-    fn values(&mut self, n: usize) -> Vec<f32> {
+    pub fn values(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.value()).collect()
     }
 }
@@ -67,7 +67,7 @@ fn at(matrix: &Matrix<'_>, r: usize, c: usize) -> f64 {
 }
 
 /// Checks `got` (rows at `stride`) against the naive product; `before` is what C held.
-fn check(
+pub(super) fn check(
     a: &Matrix<'_>,
     b: &Matrix<'_>,
     got: &[f32],

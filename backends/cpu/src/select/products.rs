@@ -11,6 +11,8 @@ use frit_ir::{DType, Tensor, op};
 
 /// Elements of a weight below which 8 bits save too little to be worth their error.
 const WORTH_BYTES: usize = 1 << 16;
+/// Elements of a weight below which it stays in the nearer caches, and decoding it would only take time.
+const WORTH_COMPACT: usize = 1 << 16;
 
 type Selected = Option<Box<dyn Kernel>>;
 
@@ -51,7 +53,9 @@ fn product(cx: &Cx<'_>, op: &op::FusedMatMul, name: &'static str) -> Selected {
             Precision::Int8 if k.saturating_mul(n) >= WORTH_BYTES && PackedLayout::bytes_suit(k) => DType::I8,
             Precision::Bf16 | Precision::Int8 => DType::BF16,
         };
-        PackedLayout::columns(cx.level, dtype, k, n)
+        let streamed = cx.operand(1).is_some_and(|o| o.streamed) && k.saturating_mul(n) >= WORTH_COMPACT;
+        let compact = PackedLayout::compact(cx.level, k, n).filter(|_| streamed && dtype == DType::F32);
+        compact.unwrap_or_else(|| PackedLayout::columns(cx.level, dtype, k, n))
     });
     let residual_in_place =
         cx.input(3).zip(cx.output(0)).is_some_and(|(r, o)| same_shape(&r.shape, &o.shape));
@@ -299,11 +303,7 @@ impl Kernel for ProductKernel {
             };
             let source = Matrix::row_major(weight.as_slice::<f32>()?, rows, columns);
             let source = if self.trans_b { source.transposed() } else { source };
-            let mut bytes = vec![0u64; layout.bytes()?.div_ceil(8)];
-            gemm::pack(&layout, &source, bytemuck::cast_slice_mut(&mut bytes))?;
-            let mut bytes: Vec<u8> = bytemuck::cast_slice(&bytes).to_vec();
-            bytes.truncate(layout.bytes()?);
-            Ok(bytes)
+            Ok(gemm::pack_bytes(&layout, &source)?)
         };
         packed().map_err(|fail| fail.named(self.name))
     }

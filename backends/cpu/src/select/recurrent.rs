@@ -123,10 +123,7 @@ impl RecurrentKernel {
             }
             let numbers = weight.as_slice::<f32>()?.get(row * k..).unwrap_or(&[]);
             let source = Matrix::row_major(numbers, layout.len.min(rows - row), k).transposed();
-            let mut bytes = vec![0u64; layout.bytes()?.div_ceil(8)];
-            gemm::pack(layout, &source, bytemuck::cast_slice_mut(&mut bytes))?;
-            let bytes: &[u8] = bytemuck::cast_slice(&bytes);
-            all.extend_from_slice(bytes.get(..layout.bytes()?).unwrap_or(bytes));
+            all.extend(gemm::pack_bytes(layout, &source)?);
             row += layout.len;
         }
         Ok(all)

@@ -226,8 +226,8 @@ fn bf16_weights_are_packed_and_multiplied() {
     let types = [TensorType::new(DType::F32, [6, 64]), TensorType::new(DType::F32, [64, 40])];
     let out = TensorType::new(DType::F32, [6, 40]);
     let inputs = [
-        Some(OperandInfo { ty: &types[0], constant: false, small: None }),
-        Some(OperandInfo { ty: &types[1], constant: true, small: None }),
+        Some(OperandInfo { ty: &types[0], constant: false, streamed: false, small: None }),
+        Some(OperandInfo { ty: &types[1], constant: true, streamed: false, small: None }),
     ];
     for isa in Isa::available() {
         let request = Request {
@@ -279,8 +279,8 @@ fn large_tables_are_gathered_from_bf16() {
     ];
     let kernel = |table: &TensorType, precision| {
         let inputs = [
-            Some(OperandInfo { ty: table, constant: true, small: None }),
-            Some(OperandInfo { ty: &types[1], constant: false, small: None }),
+            Some(OperandInfo { ty: table, constant: true, streamed: false, small: None }),
+            Some(OperandInfo { ty: &types[1], constant: false, streamed: false, small: None }),
         ];
         let op = op::Gather { axis: 0 }.into();
         let outputs = [&types[2]];

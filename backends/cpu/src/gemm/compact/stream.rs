@@ -1,0 +1,201 @@
+//! Compact panels on AVX-512: unpacking a group in registers, and sums of a row or two straight from memory. The format
+//! is in `mod.rs`; who computes which panels is decided in `drive`. A panel is read from its first byte to its last, which
+//! the machine foresees: fetching ahead, or reading panels side by side, made it slower (docs/gemm.md).
+
+use super::{Coding, GROUP, LANES, NEUTRAL, NUMBERS, Panel, WIDTH, WINDOW};
+use core::arch::x86_64::*;
+
+/// Vectors of a group.
+const VECTORS: usize = NUMBERS / LANES;
+
+/// A coding, as a type so that its kernels are made of it.
+trait Decode {
+    const CODING: Coding;
+
+    /// The numbers of the group at `p`; those of a window as if its base were [`NEUTRAL`].
+    ///
+    /// # Safety
+    /// The machine has AVX-512 F; the group is readable.
+    unsafe fn group(p: *const u8) -> [__m512; VECTORS];
+}
+
+struct Plain;
+struct Window;
+struct Half;
+struct Brain;
+
+impl Decode for Plain {
+    const CODING: Coding = Coding::Plain;
+
+    #[inline(always)]
+    unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut out = [_mm512_setzero_ps(); VECTORS];
+            for (v, out) in out.iter_mut().enumerate() {
+                *out = _mm512_loadu_ps(p.add(64 * v).cast());
+            }
+            out
+        }
+    }
+}
+
+impl Decode for Half {
+    const CODING: Coding = Coding::Half;
+
+    #[inline(always)]
+    unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut out = [_mm512_setzero_ps(); VECTORS];
+            for (v, out) in out.iter_mut().enumerate() {
+                *out = _mm512_cvtph_ps(_mm256_loadu_si256(p.add(32 * v).cast()));
+            }
+            out
+        }
+    }
+}
+
+impl Decode for Brain {
+    const CODING: Coding = Coding::Brain;
+
+    #[inline(always)]
+    unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut out = [_mm512_setzero_ps(); VECTORS];
+            for (v, out) in out.iter_mut().enumerate() {
+                let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.add(32 * v).cast()));
+                *out = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide));
+            }
+            out
+        }
+    }
+}
+
+impl Decode for Window {
+    const CODING: Coding = Coding::Window;
+
+    #[inline(always)]
+    unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let words = |bits: u32| _mm512_set1_epi32(bits.cast_signed());
+            // Ternary logic: 0xf8 is a | b & c, 0xea is a & b | c.
+            let neutral = words(NEUTRAL << 23);
+            let mut out = [_mm512_setzero_ps(); VECTORS];
+            let mut last = neutral;
+            macro_rules! vectors {
+                ($($i:literal: $($left:literal $mask:literal),*;)*) => {$(
+                    let word = _mm512_loadu_si512(p.add(64 * $i).cast());
+                    out[$i] = _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xea>(word, words(WINDOW), neutral));
+                    $(
+                        let piece = _mm512_rol_epi32::<$left>(word);
+                        last = _mm512_ternarylogic_epi32::<0xf8>(last, piece, words($mask));
+                    )*
+                )*};
+            }
+            // How far bits 27 to 30 of each word go to the left around, to their place in the last.
+            vectors! {
+                0: 5 0xf;
+                1: 9 0xf0;
+                2: 13 0xf00;
+                3: 17 0xf000;
+                4: 21 0xf_0000;
+                5: 25 0xf0_0000;
+                6: 29 0x0700_0000, 1 0x8000_0000;
+            }
+            out[7] = _mm512_castsi512_ps(last);
+            out
+        }
+    }
+}
+
+/// # Safety
+/// The machine has AVX-512 F; `group` is a whole one.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn unpack(coding: Coding, base: u32, group: &[u8], to: &mut [f32; NUMBERS]) {
+    let p = group.as_ptr();
+    // SAFETY: the caller's promise; `to` has room for all vectors.
+    unsafe {
+        let vectors = match coding {
+            Coding::Plain => Plain::group(p),
+            Coding::Window => Window::group(p),
+            Coding::Half => Half::group(p),
+            Coding::Brain => Brain::group(p),
+        };
+        let up = if coding == Coding::Window { base.wrapping_sub(NEUTRAL) << 23 } else { 0 };
+        let up = _mm512_set1_epi32(up.cast_signed());
+        for (v, vector) in vectors.into_iter().enumerate() {
+            let bits = _mm512_add_epi32(_mm512_castps_si512(vector), up);
+            _mm512_storeu_ps(to.as_mut_ptr().add(LANES * v), _mm512_castsi512_ps(bits));
+        }
+    }
+}
+
+/// See [`Compact::stream`](super::Compact::stream).
+///
+/// # Safety
+/// As there.
+pub(super) unsafe fn sums(k: usize, panel: &Panel<'_>, rows: usize, x: &[f32], sums: &mut [[f32; WIDTH]; 2]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match panel.coding {
+            Coding::Plain => of_rows::<Plain>(panel, rows, x, sums),
+            Coding::Window => of_rows::<Window>(panel, rows, x, sums),
+            Coding::Half => of_rows::<Half>(panel, rows, x, sums),
+            Coding::Brain => of_rows::<Brain>(panel, rows, x, sums),
+        }
+    }
+    for (k, column, w) in panel.exceptions(0..k) {
+        for (x, sums) in x.iter().skip(k * rows).zip(sums.iter_mut().take(rows)) {
+            if let Some(sum) = sums.get_mut(column) {
+                *sum += x * w;
+                *sum -= x * panel.least();
+            }
+        }
+    }
+}
+
+unsafe fn of_rows<D: Decode>(panel: &Panel<'_>, rows: usize, x: &[f32], sums: &mut [[f32; WIDTH]; 2]) {
+    // SAFETY: the caller's promise.
+    unsafe { if rows == 2 { stream::<D, 2>(panel, x, sums) } else { stream::<D, 1>(panel, x, sums) } }
+}
+
+/// The sums of a panel's groups, a row of `sums` a row. Iterators and closures of the standard library are not compiled for
+/// the instructions that this function has, so there are only loops in it.
+#[target_feature(enable = "avx512f")]
+#[allow(clippy::needless_range_loop)]
+unsafe fn stream<D: Decode, const ROWS: usize>(panel: &Panel<'_>, x: &[f32], sums: &mut [[f32; WIDTH]; 2]) {
+    let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
+    let (mut from, mut at) = (panel.body.as_ptr(), x.as_ptr());
+    let groups = (x.len() / (GROUP * ROWS)).min(panel.body.len() / D::CODING.group());
+    // SAFETY: that many groups are in the panel and in `x`; a row of `sums` holds two vectors, and there are two rows.
+    unsafe {
+        for _ in 0..groups {
+            let numbers = D::group(from);
+            for k in 0..GROUP {
+                for r in 0..ROWS {
+                    let x = _mm512_set1_ps(*at.add(k * ROWS + r));
+                    for v in 0..2 {
+                        acc[r][v] = _mm512_fmadd_ps(x, numbers[2 * k + v], acc[r][v]);
+                    }
+                }
+            }
+            from = from.add(D::CODING.group());
+            at = at.add(GROUP * ROWS);
+        }
+        let scale = _mm512_set1_ps(scale::<D>(panel));
+        for r in 0..ROWS {
+            for v in 0..2 {
+                _mm512_storeu_ps(sums[r].as_mut_ptr().add(LANES * v), _mm512_mul_ps(acc[r][v], scale));
+            }
+        }
+    }
+}
+
+/// What the sums are to be multiplied by: a power of two.
+fn scale<D: Decode>(panel: &Panel<'_>) -> f32 {
+    let window = D::CODING == Coding::Window;
+    if window { f32::from_bits((panel.base + 127 - NEUTRAL) << 23) } else { 1.0 }
+}

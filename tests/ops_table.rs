@@ -32,7 +32,7 @@ fn docs_ops_is_up_to_date() {
             .map(|(i, (ty, t))| {
                 let constant = case.constant.get(i).copied().unwrap_or(false);
                 let small = t.as_ref().filter(|t| constant && t.len() <= frit::ir::module::SMALL);
-                ty.map(|ty| OperandInfo { ty, constant, small })
+                ty.map(|ty| OperandInfo { ty, constant, streamed: false, small })
             })
             .collect();
         let outs: Vec<&TensorType> = outputs.iter().collect();

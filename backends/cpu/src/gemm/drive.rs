@@ -143,7 +143,7 @@ fn shared_left<R: Right>(
     }
 }
 
-/// A row or two times compact panels.
+/// Few rows times compact panels, which are read once, or a second time from a near cache.
 fn few_rows(
     tiles: Tiles,
     a: &Matrix<'_>,
@@ -154,11 +154,16 @@ fn few_rows(
     epilogue: &Epilogue<'_>,
 ) {
     let (k, n, width) = (layout.k, layout.len, layout.width);
-    let rows = RowTiles::new(a.rows, a.rows);
-    with_scratch(k.next_multiple_of(compact::GROUP) * a.rows, |x| {
-        // SAFETY: A was checked, and there is room for its one tile.
-        unsafe { pack_tile(&tiles, a, 0, 0, &rows, 0, x.as_mut_ptr()) };
-        x.get_mut(k * a.rows..).unwrap_or_default().fill(0.0);
+    let rows = RowTiles::new(a.rows, compact::ROWS);
+    let padded = k.next_multiple_of(compact::GROUP);
+    with_scratch(padded * a.rows, |x| {
+        for t in 0..rows.count() {
+            let (start, height) = (rows.start(t), rows.height(t));
+            let tile = x.get_mut(start * padded..(start + height) * padded).unwrap_or_default();
+            // SAFETY: A was checked, and there is room for the tile.
+            unsafe { pack_tile(&tiles, a, 0, 0, &rows, t, tile.as_mut_ptr()) };
+            tile.get_mut(k * height..).unwrap_or_default().fill(0.0);
+        }
         let x = &*x;
         let product = Product {
             tiles,
@@ -181,14 +186,23 @@ fn few_rows(
         // As for `Cut`.
         let parts = ((cost_ns / GRAIN_NS).max(1) as usize).min(6 * threads()).min(panels);
         parallel_for(parts, cost_ns / parts as u64, |part| {
-            let mut sums = [[0.0f32; compact::WIDTH]; 2];
+            let mut sums = [[0.0f32; compact::WIDTH]; compact::ROWS];
             for panel in split(panels, parts, part) {
                 let column = panel * width;
-                // SAFETY: the panel exists, `x` is as it wants it, and every part has its own columns.
-                unsafe {
-                    product.right.stream(panel, a.rows, x, &mut sums);
-                    let sums = sums.as_flattened().as_ptr();
-                    product.finish((0, a.rows), (column, width.min(n - column)), sums, compact::WIDTH);
+                for t in 0..rows.count() {
+                    let (start, height) = (rows.start(t), rows.height(t));
+                    let x = x.get(start * padded..(start + height) * padded).unwrap_or_default();
+                    // SAFETY: the panel exists, `x` is as it wants it, and every part has its own columns.
+                    unsafe {
+                        product.right.stream(panel, height, x, &mut sums);
+                        let sums = sums.as_flattened().as_ptr();
+                        product.finish(
+                            (start, height),
+                            (column, width.min(n - column)),
+                            sums,
+                            compact::WIDTH,
+                        );
+                    }
                 }
             }
         });
@@ -208,6 +222,7 @@ fn bytes_left(
     let (k, n) = (layout.words(), layout.len);
     let tiles = Tiles::of(isa, Words::Fours, layout.width);
     let padded = n.next_multiple_of(layout.width);
+    let ready = Ready { data: b.ptr(), width: layout.width, k };
     let scales = b.ptr::<f32>().wrapping_add(padded * k);
     let most = (PACKED_LEFT / (2 * k).max(1)).clamp(tiles.max_rows(), a.rows.max(tiles.max_rows()));
     let c = SharedMut::new(c);
@@ -248,7 +263,7 @@ fn bytes_left(
                 k_block: k_block_for(&tiles, range.len()),
                 n,
                 width: layout.width,
-                right: Ready { data: b.ptr(), width: layout.width, k },
+                right: ready,
                 c: c.ptr().wrapping_add(range.start * c_stride),
                 c_stride,
                 epilogue: *epilogue,

@@ -1,6 +1,6 @@
 //! f32 weights in the fewest bits that hold them exactly, for products whose time is that of reading them: the steps of
 //! decoding. Every panel has the coding that suits its numbers, and none changes them. This file has the format, the
-//! packing and the unpacking; products of a row or two straight from it are in `stream`. Loops and epilogues are not here.
+//! packing and the unpacking; products of few rows straight from it are in `stream`. Loops and epilogues are not here.
 //!
 //! ```text
 //! entries   of every panel: offset u64, coding u8, base u8, 0 u16, number of exceptions u32
@@ -33,6 +33,8 @@ const WINDOW: u32 = 0x87ff_ffff;
 pub(super) const WIDTH: usize = 32;
 /// k of a group.
 pub(super) const GROUP: usize = 4;
+/// Rows whose sums are kept in registers while a panel is read.
+pub(super) const ROWS: usize = 8;
 /// Numbers of a vector.
 const LANES: usize = 16;
 /// Numbers of a group.
@@ -153,15 +155,14 @@ impl<'a> Compact<'a> {
 
     /// Whether this machine computes products of this many rows with [`Compact::stream`].
     pub fn streams(&self, rows: usize) -> bool {
-        (1..=2).contains(&rows) && self.isa.level() == Level::Avx512
+        (1..=2 * ROWS).contains(&rows) && self.isa.level() == Level::Avx512
     }
 
-    /// Sums of one or two rows in the columns of a panel, a row of `sums` each.
+    /// Sums of up to [`ROWS`] rows in the columns of a panel, a row of `sums` each.
     ///
     /// # Safety
-    /// [`Compact::streams`] says so for the rows; `x` holds element (k, row) at `k * rows + row`, with zeros up to a whole
-    /// group.
-    pub unsafe fn stream(&self, index: usize, rows: usize, x: &[f32], sums: &mut [[f32; WIDTH]; 2]) {
+    /// [`Compact::streams`] says so; `x` holds element (k, row) at `k * rows + row`, with zeros up to a whole group.
+    pub unsafe fn stream(&self, index: usize, rows: usize, x: &[f32], sums: &mut [[f32; WIDTH]; ROWS]) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the caller's promise.
         unsafe {
@@ -181,25 +182,25 @@ impl Right for Compact<'_> {
         // SAFETY: the caller vouches for room for these rows of the panel.
         let to = unsafe { std::slice::from_raw_parts_mut(scratch, k.len() * WIDTH) };
         let panel = self.get(index);
-        let (first, end) = (k.start / GROUP, k.end.div_ceil(GROUP));
         let size = panel.coding.group();
-        let mut apart = [0.0f32; NUMBERS];
-        for (group, bytes) in (first..end).zip(panel.body.chunks_exact(size).skip(first)) {
-            let at = group * GROUP;
-            let whole = at >= k.start && at + GROUP <= k.end;
-            let inside = (at * WIDTH).wrapping_sub(k.start * WIDTH);
-            match to.get_mut(inside..).and_then(|to| to.first_chunk_mut::<NUMBERS>()).filter(|_| whole) {
-                Some(to) => self.unpack(&panel, bytes, to),
-                None => {
-                    // A group at either end of the range.
-                    self.unpack(&panel, bytes, &mut apart);
-                    for (row, numbers) in (at..).zip(apart.as_chunks::<WIDTH>().0) {
-                        if k.contains(&row)
-                            && let Some(to) = to.get_mut((row - k.start) * WIDTH..)
-                        {
-                            to.iter_mut().zip(numbers).for_each(|(to, x)| *to = *x);
-                        }
-                    }
+        // Whole groups at once, those at either end of the range apart.
+        let (first, end) = (k.start.div_ceil(GROUP), k.end / GROUP);
+        if let (Some(groups), Some(to)) = (
+            panel.body.get(first * size..(end * size).max(first * size)),
+            to.get_mut((first * GROUP - k.start).min(k.len()) * WIDTH..),
+        ) {
+            self.unpack(&panel, groups, to.as_chunks_mut().0);
+        }
+        let ends = [k.start / GROUP..first, end.max(first)..k.end.div_ceil(GROUP)];
+        for group in ends.into_iter().flatten() {
+            let mut apart = [[0.0f32; NUMBERS]];
+            let bytes = panel.body.get(group * size..).and_then(|b| b.get(..size)).unwrap_or_default();
+            self.unpack(&panel, bytes, &mut apart);
+            for (row, numbers) in (group * GROUP..).zip(apart.as_flattened().as_chunks::<WIDTH>().0) {
+                if k.contains(&row)
+                    && let Some(to) = to.get_mut((row - k.start) * WIDTH..)
+                {
+                    to.iter_mut().zip(numbers).for_each(|(to, x)| *to = *x);
                 }
             }
         }
@@ -213,19 +214,21 @@ impl Right for Compact<'_> {
 }
 
 impl Compact<'_> {
-    /// The numbers of a group, exceptions as zeros.
-    fn unpack(&self, panel: &Panel<'_>, group: &[u8], to: &mut [f32; NUMBERS]) {
+    /// The numbers of whole groups, as many as there is room for; exceptions as the window's least number.
+    fn unpack(&self, panel: &Panel<'_>, groups: &[u8], to: &mut [[f32; NUMBERS]]) {
         #[cfg(target_arch = "x86_64")]
         if self.isa.level() == Level::Avx512 {
-            // SAFETY: the level says that the machine has the instructions; a chunk is a whole group.
-            unsafe { stream::unpack(panel.coding, panel.base, group, to) };
+            // SAFETY: the level says that the machine has the instructions.
+            unsafe { stream::unpack(panel.coding, panel.base, groups, to) };
             return;
         }
-        unpack(panel, group, to);
+        for (group, to) in groups.chunks_exact(panel.coding.group()).zip(to) {
+            unpack(panel, group, to);
+        }
     }
 }
 
-/// As [`Compact::unpack`], on any machine.
+/// A group on any machine.
 fn unpack(panel: &Panel<'_>, group: &[u8], to: &mut [f32; NUMBERS]) {
     let halves = || group.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b));
     let words = || group.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b));

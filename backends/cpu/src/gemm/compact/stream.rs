@@ -1,10 +1,15 @@
-//! Compact panels on AVX-512: unpacking a group in registers, and sums of a row or two straight from memory. The format
+//! Compact panels on AVX-512: unpacking a group in registers, and sums of few rows straight from memory. The format
 //! is in `mod.rs`; who computes which panels is decided in `drive`. A panel is read from its first byte to its last, which
 //! the machine foresees: fetching ahead, or reading panels side by side, made it slower (docs/gemm.md).
 
-use super::{Coding, GROUP, LANES, NEUTRAL, NUMBERS, Panel, WIDTH, WINDOW};
+use super::{Coding, GROUP, LANES, NEUTRAL, NUMBERS, Panel, ROWS, WIDTH, WINDOW};
+use crate::gemm::prefetch;
 use core::arch::x86_64::*;
 
+/// How far ahead panels are fetched for more than two rows, in bytes.
+const AHEAD: usize = 4096;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Vectors of a group.
 const VECTORS: usize = NUMBERS / LANES;
 
@@ -111,24 +116,39 @@ impl Decode for Window {
     }
 }
 
+/// Unpacks whole groups, as many as there are and there is room for.
+///
 /// # Safety
-/// The machine has AVX-512 F; `group` is a whole one.
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn unpack(coding: Coding, base: u32, group: &[u8], to: &mut [f32; NUMBERS]) {
-    let p = group.as_ptr();
-    // SAFETY: the caller's promise; `to` has room for all vectors.
+/// The machine has AVX-512 F.
+pub(super) unsafe fn unpack(coding: Coding, base: u32, groups: &[u8], to: &mut [[f32; NUMBERS]]) {
+    // SAFETY: the caller's promise.
     unsafe {
-        let vectors = match coding {
-            Coding::Plain => Plain::group(p),
-            Coding::Window => Window::group(p),
-            Coding::Half => Half::group(p),
-            Coding::Brain => Brain::group(p),
-        };
-        let up = if coding == Coding::Window { base.wrapping_sub(NEUTRAL) << 23 } else { 0 };
-        let up = _mm512_set1_epi32(up.cast_signed());
-        for (v, vector) in vectors.into_iter().enumerate() {
-            let bits = _mm512_add_epi32(_mm512_castps_si512(vector), up);
-            _mm512_storeu_ps(to.as_mut_ptr().add(LANES * v), _mm512_castsi512_ps(bits));
+        match coding {
+            Coding::Plain => unpack_all::<Plain>(0, groups, to),
+            Coding::Window => unpack_all::<Window>(base.wrapping_sub(NEUTRAL) << 23, groups, to),
+            Coding::Half => unpack_all::<Half>(0, groups, to),
+            Coding::Brain => unpack_all::<Brain>(0, groups, to),
+        }
+    }
+}
+
+/// `up` is what exponents lack, in place. Only loops: see [`stream`].
+#[target_feature(enable = "avx512f")]
+#[allow(clippy::needless_range_loop)]
+unsafe fn unpack_all<D: Decode>(up: u32, groups: &[u8], to: &mut [[f32; NUMBERS]]) {
+    let up = _mm512_set1_epi32(up.cast_signed());
+    let count = (groups.len() / D::CODING.group()).min(to.len());
+    let (mut from, mut to) = (groups.as_ptr(), to.as_mut_ptr().cast::<f32>());
+    // SAFETY: so many groups are there, and there is room for them.
+    unsafe {
+        for _ in 0..count {
+            let vectors = D::group(from);
+            for v in 0..VECTORS {
+                let bits = _mm512_add_epi32(_mm512_castps_si512(vectors[v]), up);
+                _mm512_storeu_ps(to.add(LANES * v), _mm512_castsi512_ps(bits));
+            }
+            from = from.add(D::CODING.group());
+            to = to.add(NUMBERS);
         }
     }
 }
@@ -137,7 +157,13 @@ pub(super) unsafe fn unpack(coding: Coding, base: u32, group: &[u8], to: &mut [f
 ///
 /// # Safety
 /// As there.
-pub(super) unsafe fn sums(k: usize, panel: &Panel<'_>, rows: usize, x: &[f32], sums: &mut [[f32; WIDTH]; 2]) {
+pub(super) unsafe fn sums(
+    k: usize,
+    panel: &Panel<'_>,
+    rows: usize,
+    x: &[f32],
+    sums: &mut [[f32; WIDTH]; ROWS],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match panel.coding {
@@ -157,36 +183,50 @@ pub(super) unsafe fn sums(k: usize, panel: &Panel<'_>, rows: usize, x: &[f32], s
     }
 }
 
-unsafe fn of_rows<D: Decode>(panel: &Panel<'_>, rows: usize, x: &[f32], sums: &mut [[f32; WIDTH]; 2]) {
-    // SAFETY: the caller's promise.
-    unsafe { if rows == 2 { stream::<D, 2>(panel, x, sums) } else { stream::<D, 1>(panel, x, sums) } }
+unsafe fn of_rows<D: Decode>(panel: &Panel<'_>, rows: usize, x: &[f32], sums: &mut [[f32; WIDTH]; ROWS]) {
+    macro_rules! by_rows {
+        ($($n:literal)*) => {
+            match rows {
+                // SAFETY: the caller's promise.
+                $($n => unsafe { stream::<D, $n>(panel, x, sums) },)*
+                _ => {}
+            }
+        };
+    }
+    by_rows!(1 2 3 4 5 6 7 8);
 }
 
 /// The sums of a panel's groups, a row of `sums` a row. Iterators and closures of the standard library are not compiled for
 /// the instructions that this function has, so there are only loops in it.
 #[target_feature(enable = "avx512f")]
 #[allow(clippy::needless_range_loop)]
-unsafe fn stream<D: Decode, const ROWS: usize>(panel: &Panel<'_>, x: &[f32], sums: &mut [[f32; WIDTH]; 2]) {
-    let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
+unsafe fn stream<D: Decode, const N: usize>(panel: &Panel<'_>, x: &[f32], sums: &mut [[f32; WIDTH]; ROWS]) {
+    let mut acc = [[_mm512_setzero_ps(); 2]; N];
     let (mut from, mut at) = (panel.body.as_ptr(), x.as_ptr());
-    let groups = (x.len() / (GROUP * ROWS)).min(panel.body.len() / D::CODING.group());
-    // SAFETY: that many groups are in the panel and in `x`; a row of `sums` holds two vectors, and there are two rows.
+    let groups = (x.len() / (GROUP * N)).min(panel.body.len() / D::CODING.group());
+    // SAFETY: that many groups are in the panel and in `x`; a row of `sums` holds two vectors, and N is at most ROWS.
     unsafe {
         for _ in 0..groups {
+            if N > 2 {
+                // What is computed in between is too much for the machine to look past.
+                for line in 0..D::CODING.group() / LINE {
+                    prefetch(from.wrapping_add(AHEAD + line * LINE).cast());
+                }
+            }
             let numbers = D::group(from);
             for k in 0..GROUP {
-                for r in 0..ROWS {
-                    let x = _mm512_set1_ps(*at.add(k * ROWS + r));
+                for r in 0..N {
+                    let x = _mm512_set1_ps(*at.add(k * N + r));
                     for v in 0..2 {
                         acc[r][v] = _mm512_fmadd_ps(x, numbers[2 * k + v], acc[r][v]);
                     }
                 }
             }
             from = from.add(D::CODING.group());
-            at = at.add(GROUP * ROWS);
+            at = at.add(GROUP * N);
         }
         let scale = _mm512_set1_ps(scale::<D>(panel));
-        for r in 0..ROWS {
+        for r in 0..N {
             for v in 0..2 {
                 _mm512_storeu_ps(sums[r].as_mut_ptr().add(LANES * v), _mm512_mul_ps(acc[r][v], scale));
             }

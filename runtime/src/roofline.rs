@@ -13,33 +13,29 @@ const SMALL_S: f64 = 5e-6;
 pub struct Rates {
     /// Threads.
     pub threads: usize,
-    /// f32 operations a second.
-    pub f32: f64,
-    /// Operations a second in the numbers of the run, where they are others than f32.
-    pub reduced: Option<(Precision, f64)>,
+    /// Operations a second in the numbers of each of [`Precision::NAMES`].
+    pub operations: [f64; Precision::NAMES.len()],
     /// Bytes read from memory a second.
     pub bytes: f64,
 }
 
 impl Rates {
     /// Measures the threads of a parallel loop started here; takes about a tenth of a second.
-    pub(crate) fn measure(precision: Precision) -> Self {
-        let reduced = match precision {
-            Precision::Exact => None,
-            Precision::Bf16 => Some((precision, operations_per_second(Arithmetic::Bf16))),
-            Precision::Int8 => Some((precision, operations_per_second(Arithmetic::Int8))),
-        };
-        Rates {
-            threads: frit_cpu::threads::threads(),
-            f32: operations_per_second(Arithmetic::F32),
-            reduced,
-            bytes: bytes_per_second(),
-        }
+    pub(crate) fn measure() -> Self {
+        let operations = Precision::NAMES.map(|(precision, _)| {
+            operations_per_second(match precision {
+                Precision::Exact => Arithmetic::F32,
+                Precision::Bf16 => Arithmetic::Bf16,
+                Precision::Int8 => Arithmetic::Int8,
+            })
+        });
+        Rates { threads: frit_cpu::threads::threads(), operations, bytes: bytes_per_second() }
     }
 
     /// Operations a second in these numbers.
     pub fn operations(&self, precision: Precision) -> f64 {
-        self.reduced.filter(|(p, _)| *p == precision).map_or(self.f32, |(_, rate)| rate)
+        let mut rates = Precision::NAMES.iter().zip(self.operations);
+        rates.find(|((p, _), _)| *p == precision).map_or(f64::INFINITY, |(_, rate)| rate)
     }
 }
 
@@ -161,7 +157,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const RATES: Rates = Rates { threads: 1, f32: 1e9, reduced: Some((Precision::Bf16, 2e9)), bytes: 1e8 };
+    const RATES: Rates = Rates { threads: 1, operations: [1e9, 2e9, 8e9], bytes: 1e8 };
 
     fn step(ms: u64, flops: f64, bytes: f64, precision: Precision) -> StepTime {
         let time = Duration::from_millis(ms);
@@ -186,6 +182,7 @@ mod tests {
         let compute = judged(&step(20, 1e7, 1e5, Precision::Exact));
         assert_eq!((compute.bound, compute.share(), compute.lost()), (Bound::Compute, 0.5, 0.01));
         assert_eq!(judged(&step(20, 1e7, 1e5, Precision::Bf16)).at_limit, 0.005);
+        assert_eq!(judged(&step(20, 8e7, 1e5, Precision::Int8)).at_limit, 0.01);
         let memory = judged(&step(4, 1e5, 1e6, Precision::Exact));
         assert_eq!((memory.bound, memory.lost()), (Bound::Memory, 0.0));
         assert!(memory.share() > 2.0, "operands came from caches");

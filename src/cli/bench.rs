@@ -95,7 +95,7 @@ pub(super) fn bench(a: &Bench) -> Result<(), Error> {
     let (peak_rss, session_bytes) = (peak_rss_bytes(), session.memory_bytes());
     let profile = match &a.profile {
         Some(path) => {
-            let limits = loaded.model.engine().limits(precision)?;
+            let limits = loaded.model.engine().limits()?;
             let profile = Profile::take(&mut session, &inputs, &reset, limits)?;
             profile.write_trace(path)?;
             Some(profile)

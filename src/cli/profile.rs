@@ -2,6 +2,7 @@
 //! trace. What is measured is in `bench.rs`, how it is judged in frit-runtime.
 
 use frit::Error;
+use frit::backend::Precision;
 use frit::ir::Tensor;
 use frit::runtime::roofline::{Bound, Limits, Rates, Summary, judge, median, summarise};
 use frit::runtime::{RuntimeError, Session, StepTime};
@@ -140,14 +141,15 @@ impl Profile {
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
         for (rates, which) in self.rates() {
-            let reduced = rates.reduced.map(|(p, r)| format!(", {:.0} GOP/s {}", r / 1e9, word(p)));
-            let _ = writeln!(
-                out,
-                "{which}: {:.0} GFLOP/s f32{}, {:.1} GB/s",
-                rates.f32 / 1e9,
-                reduced.unwrap_or_default(),
-                rates.bytes / 1e9
-            );
+            let _ = write!(out, "{which}: ");
+            for precision in self.precisions() {
+                let rate = rates.operations(precision) / 1e9;
+                let _ = match precision {
+                    Precision::Exact => write!(out, "{rate:.0} GFLOP/s f32, "),
+                    other => write!(out, "{rate:.0} GOP/s {}, ", other.name()),
+                };
+            }
+            let _ = writeln!(out, "{:.1} GB/s", rates.bytes / 1e9);
         }
         let _ = writeln!(
             out,
@@ -174,6 +176,12 @@ impl Profile {
             rates.push((self.limits.one, "limits of one thread".to_owned()));
         }
         rates
+    }
+
+    /// f32, and what else a step multiplies in.
+    fn precisions(&self) -> impl Iterator<Item = Precision> {
+        let used = |p| p == Precision::Exact || self.steps.iter().any(|s| s.precision == p);
+        Precision::NAMES.into_iter().map(|(p, _)| p).filter(move |&p| used(p))
     }
 
     fn roofline(&self, out: &mut String) {
@@ -217,13 +225,12 @@ impl Profile {
             .rates()
             .iter()
             .map(|(r, _)| {
-                let mut limits = json!({
-                    "threads": r.threads,
-                    "f32_gflop_per_s": r.f32 / 1e9,
-                    "gbyte_per_s": r.bytes / 1e9,
-                });
-                if let (Some((p, rate)), Some(map)) = (r.reduced, limits.as_object_mut()) {
-                    map.insert(format!("{}_gop_per_s", word(p)), json!(rate / 1e9));
+                let mut limits = json!({ "threads": r.threads, "gbyte_per_s": r.bytes / 1e9 });
+                if let Some(map) = limits.as_object_mut() {
+                    map.extend(self.precisions().map(|p| {
+                        let unit = if p == Precision::Exact { "gflop" } else { "gop" };
+                        (format!("{}_{unit}_per_s", p.name()), json!(r.operations(p) / 1e9))
+                    }));
                 }
                 limits
             })
@@ -276,13 +283,5 @@ impl Profile {
             .collect();
         let text = serde_json::to_vec(&json!({ "traceEvents": events }))?;
         std::fs::write(path, text).map_err(|source| Error::Io { path: path.to_path_buf(), source })
-    }
-}
-
-fn word(precision: frit::backend::Precision) -> &'static str {
-    match precision {
-        frit::backend::Precision::Exact => "f32",
-        frit::backend::Precision::Bf16 => "bf16",
-        frit::backend::Precision::Int8 => "int8",
     }
 }

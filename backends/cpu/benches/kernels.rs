@@ -33,7 +33,7 @@ fn attentions(c: &mut Criterion) {
             k: (&k, cache),
             v: (&v, cache),
             biases: [None, None],
-            causal: causal.then_some(Causal { offset: keys - queries, hidden: f32::MIN }),
+            causal: causal.then_some(Causal { offset: keys as isize - queries as isize, hidden: f32::MIN }),
         };
         group.throughput(Throughput::Elements((4 * heads * queries * keys * dim) as u64));
         let name = format!("{queries} over {keys}{}", if causal { ", causal" } else { "" });

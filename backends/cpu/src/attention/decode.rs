@@ -77,8 +77,9 @@ impl Task<'_> {
                 for (r, state) in states.iter_mut().enumerate() {
                     let (head, query) = place(r);
                     let at = Place { batch: self.batch, head, query, key, keys };
-                    online::mask(s, p, at, scores.add(r * BLOCK), padded);
-                    shrink[r] = online::update(s, state, scores.add(r * BLOCK), padded);
+                    let row = scores.add(r * BLOCK);
+                    let max = online::mask(s, p, at, row, padded);
+                    shrink[r] = online::update(s, state, max, row, padded);
                 }
                 let v = v.add(key * p.v.1.row);
                 weigh::<S, R>(s, keys, e.value_dim, scores, v, p.v.1.row, sums.as_mut_ptr(), &shrink);

@@ -6,6 +6,7 @@
 //! read once, at memory speed). What both share, the online softmax over a block of scores, is in `online`.
 //! Algorithm: Dao et al., FlashAttention, arXiv 2205.14135.
 
+mod ahead;
 mod decode;
 mod numbers;
 mod online;
@@ -15,7 +16,7 @@ use crate::error::{KernelError, at_least, count, exact, parameters};
 use crate::isa::Isa;
 use crate::scratch::with_scratch;
 use crate::simd::dispatch;
-use crate::threads::{SharedMut, parallel_for};
+use crate::threads::{SharedMut, parallel_for, threads};
 
 /// Extents of the operands: Q [batch, heads, queries, dim], K [batch, kv_heads, keys, dim],
 /// V [batch, kv_heads, keys, value_dim], output [batch, heads, queries, value_dim].
@@ -94,8 +95,9 @@ impl Bias<'_> {
 /// Hides keys that come after a query: query i sees keys 0 ..= i + offset.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Causal {
-    /// Keys before the first query (the length of the cache).
-    pub offset: usize,
+    /// Keys before the first query: the length of the cache, or less than 0 where there are more queries than keys
+    /// and the first ones see none.
+    pub offset: isize,
     /// What a hidden score is replaced by after the biases are added: minus infinity, or the lowest finite
     /// number. With the latter a row whose visible keys are all masked follows the arithmetic and sees hidden
     /// ones too.
@@ -120,6 +122,11 @@ pub struct Attention<'a> {
     /// The causal mask.
     pub causal: Option<Causal>,
 }
+
+/// Tasks that a thread should have, so that one that starts late or is disturbed is not waited for.
+const TASKS_A_THREAD: usize = 6;
+/// Queries that are worth packing keys and values for.
+const LEAST_ROWS: usize = 64;
 
 /// With so few rows of queries for one head of keys, packing does not pay.
 const FEW_ROWS: usize = 4;
@@ -191,20 +198,33 @@ fn compute(
         });
         return Ok(());
     }
-    // Whole heads are the cheapest to pack for; long ones are cut so that there is work for every thread.
-    let rows = if e.batch * e.heads >= 8 { tile::MAX_QUERIES } else { tile::MAX_QUERIES / 2 };
+    let rows = rows_of_a_task(&e);
     let chunks = e.queries.div_ceil(rows);
-    let cost = (rows.min(e.queries) as f64 * e.keys as f64 * key_ns * 0.03) as u64;
-    parallel_for(e.batch * e.heads * chunks, cost, |task| {
+    let tasks = e.batch * e.heads * chunks;
+    let part = |task: usize| {
         let (head, chunk) = (task / chunks, task % chunks);
-        let (batch, head) = (head / e.heads, head % e.heads);
         let queries = chunk * rows..((chunk + 1) * rows).min(e.queries);
-        with_scratch(tile::scratch(&e, queries.len()), |scratch| {
-            let task = tile::Task { p, out: out.ptr(), strides, batch, head, queries, scratch };
-            task.start(isa, pairs);
+        tile::Part { batch: head / e.heads, head: head % e.heads, queries }
+    };
+    let cost = (rows.min(e.queries) as f64 * e.keys as f64 * key_ns * 0.03) as u64;
+    parallel_for(tasks, cost, |task| {
+        let part_of = part(task);
+        with_scratch(tile::scratch(&e, part_of.queries.len()), |scratch| {
+            let next = (task + 1 < tasks).then(|| part(task + 1));
+            tile::Task { p, out: out.ptr(), strides, part: part_of, next, scratch }.start(isa, pairs);
         });
     });
     Ok(())
+}
+
+/// Queries of a task. Keys and values are packed once a task, so whole heads are cheapest; long ones are cut, and
+/// others too while there are fewer tasks than keep every thread at work to the end. No result depends on the cut:
+/// it lies between groups of queries that the tiles take together.
+fn rows_of_a_task(e: &Extents) -> usize {
+    let heads = e.batch * e.heads;
+    let wanted = (TASKS_A_THREAD * threads()).div_ceil(heads);
+    let chunks = wanted.min(e.queries.div_ceil(LEAST_ROWS)).max(e.queries.div_ceil(tile::MAX_QUERIES));
+    e.queries.div_ceil(chunks.max(1)).next_multiple_of(tile::ROWS)
 }
 
 #[cfg(test)]

@@ -32,70 +32,33 @@ pub(super) struct Place {
 
 /// The keys that a query sees.
 pub(super) fn visible(p: &Attention<'_>, query: usize) -> usize {
-    p.causal.map_or(p.extents.keys, |c| p.extents.keys.min(query.saturating_add(c.offset).saturating_add(1)))
+    let keys = p.extents.keys;
+    p.causal.map_or(keys, |c| keys.min(query.saturating_add(1).saturating_add_signed(c.offset)))
 }
 
-/// Adds the biases, hides what the causal mask hides, and sets the padding up to `padded` to minus infinity.
+/// Adds the biases, hides what the causal mask hides, sets the padding up to `padded` to minus infinity, and gives the
+/// largest score.
 /// # Safety
 /// `scores` holds `padded >= at.keys` elements, `padded` a multiple of the vector's length.
 #[inline(always)]
-pub(super) unsafe fn mask<S: Simd>(s: S, p: &Attention<'_>, at: Place, scores: *mut f32, padded: usize) {
+pub(super) unsafe fn mask<S: Simd>(
+    s: S,
+    p: &Attention<'_>,
+    at: Place,
+    scores: *mut f32,
+    padded: usize,
+) -> f32 {
+    let seen = visible(p, at.query).saturating_sub(at.key).min(at.keys);
+    let whole = seen / S::LANES * S::LANES;
     for bias in p.biases.iter().flatten() {
         // SAFETY: the whole bias was checked to reach every key of every query.
-        unsafe { add_bias(s, bias, at, scores) };
+        unsafe { add_bias(s, bias, at, scores, whole, seen) };
     }
-    if let Some(causal) = p.causal {
-        let seen = visible(p, at.query).saturating_sub(at.key).min(at.keys);
-        for j in seen..at.keys {
-            // SAFETY: j < at.keys <= padded.
-            unsafe { *scores.add(j) = causal.hidden };
-        }
-    }
-    for j in at.keys..padded {
+    let hidden = p.causal.map_or(f32::NEG_INFINITY, |c| c.hidden);
+    for j in seen..padded {
         // SAFETY: j < padded.
-        unsafe { *scores.add(j) = f32::NEG_INFINITY };
+        unsafe { *scores.add(j) = if j < at.keys { hidden } else { f32::NEG_INFINITY } };
     }
-}
-
-/// # Safety
-/// The bias reaches `at`, and `scores` holds `at.keys` elements.
-#[inline(always)]
-unsafe fn add_bias<S: Simd>(s: S, bias: &Bias<'_>, at: Place, scores: *mut f32) {
-    let [b, h, q, k] = bias.strides;
-    let start = at.batch * b + at.head * h + at.query * q + at.key * k;
-    // SAFETY: start, plus at.keys - 1 when k is 1, lies inside the bias.
-    unsafe {
-        let from = bias.data.as_ptr().add(start);
-        let mut j = 0;
-        if k == 0 {
-            let x = s.splat(*from);
-            while j + S::LANES <= at.keys {
-                s.store(scores.add(j), s.add(s.load(scores.add(j)), x));
-                j += S::LANES;
-            }
-            if j < at.keys {
-                let n = at.keys - j;
-                s.store_part(scores.add(j), n, s.add(s.load_part(scores.add(j), n), x));
-            }
-            return;
-        }
-        while j + S::LANES <= at.keys {
-            s.store(scores.add(j), s.add(s.load(scores.add(j)), s.load(from.add(j))));
-            j += S::LANES;
-        }
-        if j < at.keys {
-            let n = at.keys - j;
-            s.store_part(scores.add(j), n, s.add(s.load_part(scores.add(j), n), s.load_part(from.add(j), n)));
-        }
-    }
-}
-
-/// Replaces scores by exp(score - maximum so far), brings the state up to date, and gives the factor by which
-/// what was summed before must shrink. Rows of nothing but minus infinity keep weight 0 and end as 0 / 0.
-/// # Safety
-/// `scores` holds `padded` elements, a multiple of the vector's length.
-#[inline(always)]
-pub(super) unsafe fn update<S: Simd>(s: S, state: &mut State, scores: *mut f32, padded: usize) -> f32 {
     let mut best = s.splat(f32::NEG_INFINITY);
     let mut j = 0;
     while j < padded {
@@ -103,23 +66,81 @@ pub(super) unsafe fn update<S: Simd>(s: S, state: &mut State, scores: *mut f32, 
         best = s.max(best, unsafe { s.load(scores.add(j)) });
         j += S::LANES;
     }
-    let best = s.max_lane(best);
+    s.max_lane(best)
+}
+
+/// Adds a bias to the first `seen` scores, of which `whole` fill vectors.
+/// # Safety
+/// The bias reaches `at`, and `scores` holds `seen` elements.
+#[inline(always)]
+unsafe fn add_bias<S: Simd>(s: S, bias: &Bias<'_>, at: Place, scores: *mut f32, whole: usize, seen: usize) {
+    let [b, h, q, k] = bias.strides;
+    let start = at.batch * b + at.head * h + at.query * q + at.key * k;
+    // SAFETY: start, plus at.keys - 1 when k is 1, lies inside the bias.
+    unsafe {
+        let from = bias.data.as_ptr().add(start);
+        if k == 0 {
+            let x = *from;
+            (0..seen).for_each(|j| *scores.add(j) += x);
+            return;
+        }
+        let mut j = 0;
+        while j < whole {
+            s.store(scores.add(j), s.add(s.load(scores.add(j)), s.load(from.add(j))));
+            j += S::LANES;
+        }
+        let n = seen - whole;
+        if n > 0 {
+            let sum = s.add(s.load_part(scores.add(whole), n), s.load_part(from.add(whole), n));
+            s.store_part(scores.add(whole), n, sum);
+        }
+    }
+}
+
+/// Replaces scores, of which `best` is the largest, by exp(score - maximum so far), brings the state up to date, and
+/// gives the factor by which what was summed before must shrink. Rows of nothing but minus infinity keep weight 0 and
+/// end as 0 / 0.
+/// # Safety
+/// `scores` holds `padded` elements, a multiple of the vector's length.
+#[inline(always)]
+pub(super) unsafe fn update<S: Simd>(
+    s: S,
+    state: &mut State,
+    best: f32,
+    scores: *mut f32,
+    padded: usize,
+) -> f32 {
     let max = if best > state.max { best } else { state.max };
     let base = if max == f32::NEG_INFINITY { 0.0 } else { max };
     let from = s.splat(base);
-    let mut sum = s.zero();
+    // Two at once: one exponential after the other would wait for its own steps.
+    let mut sums = [s.zero(); 2];
     let mut j = 0;
-    while j < padded {
-        // SAFETY: as above.
+    while j + 2 * S::LANES <= padded {
+        // SAFETY: j + 2 LANES <= padded.
         unsafe {
-            let e = math::exp(s, s.sub(s.load(scores.add(j)), from));
-            s.store(scores.add(j), e);
-            sum = s.add(sum, e);
+            let (low, high) = (scores.add(j), scores.add(j + S::LANES));
+            let (x, y) = (s.sub(s.load(low), from), s.sub(s.load(high), from));
+            let (x, y) = (math::exp(s, x), math::exp(s, y));
+            s.store(low, x);
+            s.store(high, y);
+            sums = [s.add(sums[0], x), s.add(sums[1], y)];
         }
-        j += S::LANES;
+        j += 2 * S::LANES;
     }
+    if j < padded {
+        // SAFETY: as above, for the last one.
+        unsafe {
+            let x = math::exp(s, s.sub(s.load(scores.add(j)), from));
+            s.store(scores.add(j), x);
+            sums[0] = s.add(sums[0], x);
+        }
+    }
+    let sum = s.add(sums[0], sums[1]);
     let shrink = if state.max == max && max > f32::NEG_INFINITY {
         1.0
+    } else if state.max == f32::NEG_INFINITY {
+        0.0
     } else {
         s.max_lane(math::exp(s, s.splat(state.max - base)))
     };

@@ -27,7 +27,7 @@ fn naive(p: &Attention<'_>) -> Vec<f64> {
                             s += bias.data[b * sb + h * sh + i * sq + j * sk];
                         }
                         if let Some(c) = p.causal {
-                            s = if j <= i + c.offset { s } else { c.hidden };
+                            s = if j as isize <= i as isize + c.offset { s } else { c.hidden };
                         }
                         s
                     })
@@ -199,7 +199,7 @@ fn causal_with_cache_and_both_kinds_of_hiding() {
             let mut p = plain(e, &q, &k, &v);
             p.k.1 = strides;
             p.v.1 = strides;
-            p.causal = Some(Causal { offset: past, hidden });
+            p.causal = Some(Causal { offset: past as isize, hidden });
             check("causal", &p);
         }
     }

@@ -3,7 +3,7 @@
 
 use super::numbers::Numbers;
 use super::online::{self, Place, State};
-use super::{Attention, Extents, Strides};
+use super::{Attention, Extents, Strides, ahead};
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Pairs;
 use crate::gemm::{Dot, Floats};
@@ -12,29 +12,36 @@ use crate::simd::{Simd, Vectorised, dispatch};
 use std::ops::Range;
 
 /// Queries that go through the registers together.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 /// Most queries of a task.
-pub(super) const MAX_QUERIES: usize = 128;
+pub(super) const MAX_QUERIES: usize = 512;
 /// Widest panel of any instruction set: two vectors of 16.
 const MAX_PANEL: usize = 32;
 
 /// A run of queries of one head.
+pub(super) struct Part {
+    pub batch: usize,
+    pub head: usize,
+    pub queries: Range<usize>,
+}
+
+/// A part to be computed.
 pub(super) struct Task<'a> {
     pub p: &'a Attention<'a>,
     pub out: *mut f32,
     pub strides: Strides,
-    pub batch: usize,
-    pub head: usize,
-    pub queries: Range<usize>,
+    pub part: Part,
+    /// What this thread will probably compute next.
+    pub next: Option<Part>,
     pub scratch: &'a mut [f32],
 }
 
 /// Keys in a block: packed K and V of a block stay in the second cache with the queries' sums.
 fn block(e: &Extents) -> usize {
     match e.dim.max(e.value_dim) {
-        0..=64 => 128,
-        65..=128 => 64,
-        _ => 32,
+        0..=64 => 256,
+        65..=128 => 128,
+        _ => 64,
     }
 }
 
@@ -73,32 +80,38 @@ impl Task<'_> {
 
     #[inline(always)]
     fn compute<S: Simd, N: Numbers<S>>(self, s: S) {
-        let (p, e) = (self.p, self.p.extents);
+        let Task { p, out, strides, part: own, next, scratch } = self;
+        let e = p.extents;
+        let Part { batch, head, ref queries } = own;
         let panel = 2 * S::LANES;
         let block = block(&e);
         let width = e.value_dim.next_multiple_of(panel);
         let words = e.dim.div_ceil(N::A_WORD);
-        let rows = self.queries.len();
+        let rows = queries.len();
         let groups = rows.div_ceil(ROWS);
         let [n_k, n_v, n_q, n_sums, _] = parts(&e, rows);
-        let (k_mem, rest) = self.scratch.split_at_mut(n_k);
+        let (k_mem, rest) = scratch.split_at_mut(n_k);
         let (v_mem, rest) = rest.split_at_mut(n_v);
         let (q_mem, rest) = rest.split_at_mut(n_q);
         let (sums, scores) = rest.split_at_mut(n_sums);
         sums.fill(0.0);
         let mut states = [State::START; MAX_QUERIES];
 
-        let kv_head = self.head / (e.heads / e.kv_heads);
+        let kv_head = head / (e.heads / e.kv_heads);
         // SAFETY: `attention` checked that the operands reach every row of every head.
-        unsafe {
-            let q = p.q.0.as_ptr().add(self.batch * p.q.1.batch + self.head * p.q.1.head);
-            pack_q(&self.queries, q, p.q.1.row, e.dim, p.scale, q_mem);
+        let (k, v) = unsafe {
+            let q = p.q.0.as_ptr().add(batch * p.q.1.batch + head * p.q.1.head);
+            pack_q(queries, q, p.q.1.row, e.dim, p.scale, q_mem);
             for r in 0..groups * ROWS {
                 let q = q_mem.as_mut_ptr();
                 N::row(q.add(r * e.dim), e.dim, q.add(r * words));
             }
-        }
-        // First the blocks with keys that some query of a group sees; then, where hidden keys count, the rest.
+            (
+                p.k.0.as_ptr().add(batch * p.k.1.batch + kv_head * p.k.1.head),
+                p.v.0.as_ptr().add(batch * p.v.1.batch + kv_head * p.v.1.head),
+            )
+        };
+        // First the panels with keys that some query of a group sees; then, where hidden keys count, the rest.
         for hidden_pass in [false, true] {
             if hidden_pass && !online::hidden_matters(p, &states[..rows]) {
                 break;
@@ -107,13 +120,18 @@ impl Task<'_> {
             while key < e.keys {
                 let keys = block.min(e.keys - key);
                 let mut packed = false;
+                let after = key + keys..key + keys + block;
+                let mut ahead = ahead::after_block(p, (out, strides), &own, next.as_ref(), after);
+                let each = ahead.each(groups * (keys + e.value_dim).div_ceil(panel));
                 for g in 0..groups {
                     let first = g * ROWS;
                     let n = ROWS.min(rows - first);
                     let group = &mut states[first..first + n];
-                    let query = self.queries.start + first;
-                    let hidden = key >= online::visible(p, query + n - 1);
-                    if hidden != hidden_pass || (hidden && !online::hidden_matters(p, group)) {
+                    let query = queries.start + first;
+                    let seen = online::visible(p, query + n - 1).next_multiple_of(panel);
+                    let part =
+                        if hidden_pass { seen.max(key)..key + keys } else { key..seen.min(key + keys) };
+                    if part.is_empty() || (hidden_pass && !online::hidden_matters(p, group)) {
                         continue;
                     }
                     // SAFETY: the operands reach `keys` rows from `key`; the working memory has the sizes that
@@ -121,34 +139,37 @@ impl Task<'_> {
                     unsafe {
                         if !packed {
                             packed = true;
-                            let k = p.k.0.as_ptr().add(self.batch * p.k.1.batch + kv_head * p.k.1.head);
-                            N::pack_k(s, k.add(key * p.k.1.row), p.k.1.row, keys, e.dim, k_mem.as_mut_ptr());
-                            let v = p.v.0.as_ptr().add(self.batch * p.v.1.batch + kv_head * p.v.1.head);
-                            let v = v.add(key * p.v.1.row);
+                            let (k, v) = (k.add(key * p.k.1.row), v.add(key * p.v.1.row));
+                            N::pack_k(s, k, p.k.1.row, keys, e.dim, k_mem.as_mut_ptr());
                             N::pack_v(s, v, p.v.1.row, keys, e.value_dim, block, v_mem.as_mut_ptr());
                         }
                         let q = q_mem.as_ptr().add(first * words);
                         let scores = scores.as_mut_ptr();
-                        let padded = keys.next_multiple_of(panel);
-                        for c in 0..padded / panel {
-                            let k = k_mem.as_ptr().add(c * panel * words);
-                            score::<S, N>(s, words, q, k, scores.add(c * panel), block);
+                        let (skip, keys) = (part.start - key, part.len());
+                        let mut biases = ahead::biases(p, &own, query..query + n, &part);
+                        let each_bias = biases.each(keys.div_ceil(panel));
+                        for c in (0..keys).step_by(panel) {
+                            biases.fetch(each_bias);
+                            ahead.fetch(each);
+                            let k = k_mem.as_ptr().add((skip + c) * words);
+                            score::<S, N>(s, words, q, k, scores.add(c), block, keys - c);
                         }
+                        let padded = keys.next_multiple_of(S::LANES);
                         let mut shrink = [1f32; ROWS];
                         for (r, state) in group.iter_mut().enumerate() {
-                            let at =
-                                Place { batch: self.batch, head: self.head, query: query + r, key, keys };
+                            let at = Place { batch, head, query: query + r, key: part.start, keys };
                             let row = scores.add(r * block);
-                            online::mask(s, p, at, row, padded);
-                            shrink[r] = online::update(s, state, row, padded);
+                            let max = online::mask(s, p, at, row, padded);
+                            shrink[r] = online::update(s, state, max, row, padded);
                             N::row(row, keys, row);
                         }
                         let sums = sums.as_mut_ptr().add(first * width);
-                        for c in 0..width / panel {
-                            let v = v_mem.as_ptr().add(c * panel * block);
-                            let keys = keys.div_ceil(N::A_WORD);
-                            let sums = sums.add(c * panel);
-                            gather_values::<S, N>(s, keys, scores, block, v, sums, width, &shrink);
+                        let keys = keys.div_ceil(N::A_WORD);
+                        for c in (0..e.value_dim).step_by(panel) {
+                            let v = v_mem.as_ptr().add(c * block + skip / N::A_WORD * panel);
+                            let (sums, columns) = (sums.add(c), e.value_dim - c);
+                            ahead.fetch(each);
+                            gather_values::<S, N>(s, keys, scores, block, v, sums, width, &shrink, columns);
                         }
                     }
                 }
@@ -156,13 +177,12 @@ impl Task<'_> {
             }
         }
         for (r, state) in states[..rows].iter().enumerate() {
-            let query = self.queries.start + r;
-            let at =
-                self.batch * self.strides.batch + self.head * self.strides.head + query * self.strides.row;
+            let query = queries.start + r;
+            let at = batch * strides.batch + head * strides.head + query * strides.row;
             let factor = s.splat(1.0 / state.sum);
             // SAFETY: the output reaches this row, which no other task writes; sums holds rows * width.
             unsafe {
-                let (from, to) = (sums.as_ptr().add(r * width), self.out.add(at));
+                let (from, to) = (sums.as_ptr().add(r * width), out.add(at));
                 let mut i = 0;
                 while i + S::LANES <= e.value_dim {
                     s.store(to.add(i), s.mul(s.load(from.add(i)), factor));
@@ -197,7 +217,6 @@ unsafe fn pack_q(
     scale: f32,
     to: &mut [f32],
 ) {
-    to.fill(0.0);
     for (r, query) in queries.clone().enumerate() {
         // SAFETY: the caller's promise.
         let from = unsafe { std::slice::from_raw_parts(q.add(query * stride), dim) };
@@ -205,35 +224,40 @@ unsafe fn pack_q(
             *to = x * scale;
         }
     }
+    to[queries.len() * dim..].fill(0.0);
 }
 
-/// Adds `depth` outer products: acc[r] += a[r][i] * b[i], where b's rows are panels of two vectors.
+/// Adds `depth` outer products: acc[r] += a[r][i] * b[i], where b's rows are panels of two vectors, of which the first
+/// VECS are used.
 /// # Safety
 /// `a` holds R rows of `depth` elements, `lda` apart; `b` holds `depth` panels.
 #[inline(always)]
-unsafe fn multiply<S: Simd, N: Dot<S>, const R: usize>(
+unsafe fn multiply<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
     s: S,
     depth: usize,
     a: *const f32,
     lda: usize,
     b: *const f32,
-    acc: &mut [[S::V; 2]; R],
+    acc: &mut [[S::V; VECS]; R],
 ) {
     for i in 0..depth {
         // SAFETY: i < depth, as promised.
         unsafe {
-            let b0 = s.load(b.add(i * 2 * S::LANES));
-            let b1 = s.load(b.add(i * 2 * S::LANES + S::LANES));
+            let mut columns = [s.zero(); VECS];
+            for (v, column) in columns.iter_mut().enumerate() {
+                *column = s.load(b.add((2 * i + v) * S::LANES));
+            }
             for (r, acc) in acc.iter_mut().enumerate() {
                 let x = s.splat(*a.add(r * lda + i));
-                acc[0] = N::dot(s, x, b0, acc[0]);
-                acc[1] = N::dot(s, x, b1, acc[1]);
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    *acc = N::dot(s, x, columns[v], *acc);
+                }
             }
         }
     }
 }
 
-/// Scores of `ROWS` queries against a panel of keys.
+/// Scores of `ROWS` queries against the first `keys` keys of a panel, rounded up to vectors.
 /// # Safety
 /// `q` holds `ROWS` rows of `dim`, `k` a panel, and `to` rows of a panel, `stride` apart.
 #[inline(always)]
@@ -244,22 +268,25 @@ unsafe fn score<S: Simd, N: Dot<S>>(
     k: *const f32,
     to: *mut f32,
     stride: usize,
+    keys: usize,
 ) {
     // SAFETY: the caller's promise, for eight rows or for twice four.
     unsafe {
-        if S::LANES == 16 {
-            score_rows::<S, N, 8>(s, dim, q, k, to, stride);
-        } else {
-            score_rows::<S, N, 4>(s, dim, q, k, to, stride);
-            score_rows::<S, N, 4>(s, dim, q.add(4 * dim), k, to.add(4 * stride), stride);
+        match (S::LANES, keys > S::LANES) {
+            (16, true) => score_rows::<S, N, 8, 2>(s, dim, q, k, to, stride),
+            (16, false) => score_rows::<S, N, 8, 1>(s, dim, q, k, to, stride),
+            _ => {
+                score_rows::<S, N, 4, 2>(s, dim, q, k, to, stride);
+                score_rows::<S, N, 4, 2>(s, dim, q.add(4 * dim), k, to.add(4 * stride), stride);
+            }
         }
     }
 }
 
 /// # Safety
-/// As [`score`], for R rows.
+/// As [`score`], for R rows and VECS vectors of the panel.
 #[inline(always)]
-unsafe fn score_rows<S: Simd, N: Dot<S>, const R: usize>(
+unsafe fn score_rows<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
     s: S,
     dim: usize,
     q: *const f32,
@@ -267,18 +294,19 @@ unsafe fn score_rows<S: Simd, N: Dot<S>, const R: usize>(
     to: *mut f32,
     stride: usize,
 ) {
-    let mut acc = [[s.zero(); 2]; R];
+    let mut acc = [[s.zero(); VECS]; R];
     // SAFETY: the caller's promise.
     unsafe {
-        multiply::<S, N, R>(s, dim, q, dim, k, &mut acc);
+        multiply::<S, N, R, VECS>(s, dim, q, dim, k, &mut acc);
         for (r, acc) in acc.iter().enumerate() {
-            s.store(to.add(r * stride), acc[0]);
-            s.store(to.add(r * stride + S::LANES), acc[1]);
+            for (v, &acc) in acc.iter().enumerate() {
+                s.store(to.add(r * stride + v * S::LANES), acc);
+            }
         }
     }
 }
 
-/// sums = sums * shrink + weights * V for `ROWS` queries and one panel of V's columns.
+/// sums = sums * shrink + weights * V for `ROWS` queries and the first `columns` of a panel of V's columns.
 /// # Safety
 /// `weights` holds `ROWS` rows `block` apart of `keys` elements, `v` panels of `keys` rows, and `sums` rows of
 /// a panel, `width` apart.
@@ -293,34 +321,29 @@ unsafe fn gather_values<S: Simd, N: Dot<S>>(
     sums: *mut f32,
     width: usize,
     shrink: &[f32; ROWS],
+    columns: usize,
 ) {
+    let low = shrink.as_ptr();
     // SAFETY: the caller's promise, for eight rows or for twice four.
     unsafe {
-        if S::LANES == 16 {
-            gather_rows::<S, N, 8>(s, keys, weights, block, v, sums, width, shrink.as_ptr());
-        } else {
-            let (low, high) = (shrink.as_ptr(), shrink.as_ptr().add(4));
-            gather_rows::<S, N, 4>(s, keys, weights, block, v, sums, width, low);
-            gather_rows::<S, N, 4>(
-                s,
-                keys,
-                weights.add(4 * block),
-                block,
-                v,
-                sums.add(4 * width),
-                width,
-                high,
-            );
+        match (S::LANES, columns > S::LANES) {
+            (16, true) => gather_rows::<S, N, 8, 2>(s, keys, weights, block, v, sums, width, low),
+            (16, false) => gather_rows::<S, N, 8, 1>(s, keys, weights, block, v, sums, width, low),
+            _ => {
+                gather_rows::<S, N, 4, 2>(s, keys, weights, block, v, sums, width, low);
+                let (weights, sums) = (weights.add(4 * block), sums.add(4 * width));
+                gather_rows::<S, N, 4, 2>(s, keys, weights, block, v, sums, width, low.add(4));
+            }
         }
     }
 }
 
 /// # Safety
-/// As [`gather_values`], for R rows; `shrink` holds R numbers. (A slice of unknown length would keep the loop
-/// over rows from unrolling, and the sums out of registers.)
+/// As [`gather_values`], for R rows and VECS vectors of the panel; `shrink` holds R numbers. (A slice of unknown length
+/// would keep the loop over rows from unrolling, and the sums out of registers.)
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // a tile's operands and strides
-unsafe fn gather_rows<S: Simd, N: Dot<S>, const R: usize>(
+unsafe fn gather_rows<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
     s: S,
     keys: usize,
     weights: *const f32,
@@ -330,18 +353,20 @@ unsafe fn gather_rows<S: Simd, N: Dot<S>, const R: usize>(
     width: usize,
     shrink: *const f32,
 ) {
-    let mut acc = [[s.zero(); 2]; R];
+    let mut acc = [[s.zero(); VECS]; R];
     // SAFETY: the caller's promise.
     unsafe {
         for (r, acc) in acc.iter_mut().enumerate() {
             let f = s.splat(*shrink.add(r));
-            acc[0] = s.mul(f, s.load(sums.add(r * width)));
-            acc[1] = s.mul(f, s.load(sums.add(r * width + S::LANES)));
+            for (v, acc) in acc.iter_mut().enumerate() {
+                *acc = s.mul(f, s.load(sums.add(r * width + v * S::LANES)));
+            }
         }
-        multiply::<S, N, R>(s, keys, weights, block, v, &mut acc);
+        multiply::<S, N, R, VECS>(s, keys, weights, block, v, &mut acc);
         for (r, acc) in acc.iter().enumerate() {
-            s.store(sums.add(r * width), acc[0]);
-            s.store(sums.add(r * width + S::LANES), acc[1]);
+            for (v, &acc) in acc.iter().enumerate() {
+                s.store(sums.add(r * width + v * S::LANES), acc);
+            }
         }
     }
 }

@@ -127,6 +127,11 @@ impl WeightForm {
         self.layout.map_or_else(|| "f32-plain".to_owned(), |layout| layout.tag() + end)
     }
 
+    /// Whether the products are in bf16.
+    pub fn is_bf16(&self) -> bool {
+        self.layout.is_some_and(|layout| layout.dtype == DType::BF16)
+    }
+
     /// The form of that tag for this convolution.
     pub fn parse(tag: &str, spec: &ConvSpec) -> Result<WeightForm, ConvError> {
         let (matrix, halves) = tag.strip_suffix(HALVES).map_or((tag, false), |matrix| (matrix, true));

@@ -111,16 +111,10 @@ impl AttentionKernel {
             Some(m) => Some(Bias { data: m.slice::<f32>()?, strides: mask_strides(m)? }),
             None => None,
         };
-        let causal = if self.causal && k.rows > 0 {
-            let Some(offset) = k.rows.checked_sub(q.rows) else {
-                return Err(Fail::Data(format!(
-                    "{} queries, but only {} keys, under a causal mask",
-                    q.rows, k.rows
-                )));
-            };
-            Some(Causal { offset, hidden: f32::MIN })
-        } else {
-            None
+        let causal = match self.causal {
+            // Rows are elements of memory, of which there are fewer than isize counts.
+            true => Some(Causal { offset: k.rows as isize - q.rows as isize, hidden: f32::MIN }),
+            false => None,
         };
         let extents = Extents {
             batch: q.batch,
@@ -160,6 +154,9 @@ impl Kernel for AttentionKernel {
     fn workspace(&self, inputs: &[Option<&[usize]>], _: &[&[usize]]) -> usize {
         let mask = inputs.get(3).copied().flatten().filter(|_| self.truth_mask);
         mask.map_or(0, |mask| mask.iter().product::<usize>().saturating_mul(4))
+    }
+    fn precision(&self) -> Precision {
+        if self.bf16 && self.isa.has_bf16_dot() { Precision::Bf16 } else { Precision::Exact }
     }
     fn flops(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> f64 {
         let keys = |shape: &[usize]| shape.get(shape.len().wrapping_sub(2)).copied().unwrap_or(0) as f64;

@@ -185,6 +185,9 @@ impl Kernel for ConvKernel {
         let spec = weight.and_then(|w| self.geometry.least(w));
         spec.map_or(0, |spec| WeightForm::new(self.level, DType::F32, &spec).bytes())
     }
+    fn precision(&self) -> Precision {
+        if self.form.is_some_and(|form| form.is_bf16()) { Precision::Bf16 } else { Precision::Exact }
+    }
     fn flops(&self, inputs: &[Option<&[usize]>], outputs: &[&[usize]]) -> f64 {
         let taps = |w: &[usize]| w.iter().skip(1).product::<usize>() as f64;
         let out = outputs.first().map_or(0.0, |o| o.iter().product::<usize>() as f64);

@@ -106,12 +106,12 @@ impl Engine {
 
     /// Measures what this engine's threads, and one thread, can do at most. Takes a fraction of a second and 200 MB.
     pub fn limits(&self) -> Result<Limits, RuntimeError> {
-        let all = self.install(|| Rates::measure());
+        let all = self.install(Rates::measure);
         if all.threads == 1 {
             return Ok(Limits { all, one: all });
         }
         let alone = Engine::new(EngineOptions { threads: Some(1), ..self.inner.options })?;
-        Ok(Limits { all, one: alone.install(|| Rates::measure()) })
+        Ok(Limits { all, one: alone.install(Rates::measure) })
     }
 
     /// Plans every graph of a module. Weights are packed when first needed.

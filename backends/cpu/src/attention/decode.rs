@@ -3,10 +3,13 @@
 
 use super::online::{self, Place, State};
 use super::{Attention, Extents, FEW_ROWS, Strides};
+use crate::gemm::{LINE, prefetch};
 use crate::simd::{Simd, Vectorised};
 
 /// Keys between two looks at the running maximum.
 const BLOCK: usize = 256;
+/// How far below the row that is read rows are fetched.
+const ROWS_AHEAD: usize = 32;
 /// Vectors of V's columns that are summed in registers together.
 const COLUMNS: usize = 4;
 
@@ -97,6 +100,17 @@ impl Task<'_> {
     }
 }
 
+/// Asks for `width` elements some rows below `row`, so that more of the cache is under way than the machine finds by
+/// itself. They need not exist.
+#[inline(always)]
+fn fetch_ahead(row: *const f32, stride: usize, width: usize) {
+    let mut at = 0;
+    while at < width {
+        prefetch(row.wrapping_add(ROWS_AHEAD * stride + at));
+        at += LINE;
+    }
+}
+
 /// Scores of R queries against `keys` keys.
 /// # Safety
 /// `q` holds R rows of `dim`, `k` `keys` rows of `dim`, and `scores` R rows of `BLOCK`.
@@ -116,6 +130,7 @@ unsafe fn dots<S: Simd, const R: usize>(
         // SAFETY: row j < keys, columns below dim.
         unsafe {
             let k = k.add(j * stride);
+            fetch_ahead(k, stride, dim);
             while d + S::LANES <= dim {
                 let x = s.load(k.add(d));
                 for (r, acc) in acc.iter_mut().enumerate() {
@@ -162,14 +177,15 @@ unsafe fn weigh<S: Simd, const R: usize>(
                 }
             }
             for j in 0..keys {
+                fetch_ahead(v.add(j * stride + d), stride, COLUMNS * S::LANES);
                 let mut x = [s.zero(); COLUMNS];
                 for (c, x) in x.iter_mut().enumerate() {
                     *x = s.load(v.add(j * stride + d + c * S::LANES));
                 }
                 for (r, acc) in acc.iter_mut().enumerate() {
                     let w = s.splat(*weights.add(r * BLOCK + j));
-                    for (acc, x) in acc.iter_mut().zip(x) {
-                        *acc = s.mul_add(w, x, *acc);
+                    for (c, acc) in acc.iter_mut().enumerate() {
+                        *acc = s.mul_add(w, x[c], *acc);
                     }
                 }
             }

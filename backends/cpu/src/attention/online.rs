@@ -113,30 +113,17 @@ pub(super) unsafe fn update<S: Simd>(
     let max = if best > state.max { best } else { state.max };
     let base = if max == f32::NEG_INFINITY { 0.0 } else { max };
     let from = s.splat(base);
-    // Two at once: one exponential after the other would wait for its own steps.
-    let mut sums = [s.zero(); 2];
+    let mut sum = s.zero();
     let mut j = 0;
-    while j + 2 * S::LANES <= padded {
-        // SAFETY: j + 2 LANES <= padded.
+    while j < padded {
+        // SAFETY: j + LANES <= padded.
         unsafe {
-            let (low, high) = (scores.add(j), scores.add(j + S::LANES));
-            let (x, y) = (s.sub(s.load(low), from), s.sub(s.load(high), from));
-            let (x, y) = (math::exp(s, x), math::exp(s, y));
-            s.store(low, x);
-            s.store(high, y);
-            sums = [s.add(sums[0], x), s.add(sums[1], y)];
+            let e = math::exp(s, s.sub(s.load(scores.add(j)), from));
+            s.store(scores.add(j), e);
+            sum = s.add(sum, e);
         }
-        j += 2 * S::LANES;
+        j += S::LANES;
     }
-    if j < padded {
-        // SAFETY: as above, for the last one.
-        unsafe {
-            let x = math::exp(s, s.sub(s.load(scores.add(j)), from));
-            s.store(scores.add(j), x);
-            sums[0] = s.add(sums[0], x);
-        }
-    }
-    let sum = s.add(sums[0], sums[1]);
     let shrink = if state.max == max && max > f32::NEG_INFINITY {
         1.0
     } else if state.max == f32::NEG_INFINITY {

@@ -140,6 +140,7 @@ fn shapes_of_every_kind() {
         extents(2, 1, 7, 13, 8, 24),
         extents(4, 2, 9, 130, 80, 80),
         extents(2, 2, 5, 300, 96, 40),
+        extents(1, 1, 1100, 70, 16, 16),
         extents(1, 1, 33, 65, 128, 128),
         extents(1, 1, 6, 70, 256, 256),
         extents(2, 2, 10, 1, 17, 3),
@@ -180,9 +181,11 @@ fn biases_broadcast() {
 #[test]
 fn causal_with_cache_and_both_kinds_of_hiding() {
     let mut rng = Rng::new(7);
-    for (queries, past) in [(40, 0), (200, 0), (9, 150), (1, 77), (3, 300), (130, 5)] {
+    for (queries, past) in
+        [(40, 0), (200, 0), (9, 150), (1, 77), (3, 300), (130, 5), (100, -40), (300, -9), (3, -2), (2, 0)]
+    {
         for hidden in [f32::NEG_INFINITY, f32::MIN] {
-            let keys = queries + past;
+            let keys = (queries as isize + past) as usize;
             let e = extents(2, 2, queries, keys, 32, 32);
             let q = rng.vec(e.batch * e.heads * queries * 32);
             // A cache with room for more: heads are `capacity` rows apart, the rest is poison.
@@ -199,7 +202,7 @@ fn causal_with_cache_and_both_kinds_of_hiding() {
             let mut p = plain(e, &q, &k, &v);
             p.k.1 = strides;
             p.v.1 = strides;
-            p.causal = Some(Causal { offset: past as isize, hidden });
+            p.causal = Some(Causal { offset: past, hidden });
             check("causal", &p);
         }
     }

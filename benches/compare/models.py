@@ -95,7 +95,7 @@ def wav2vec2(seconds=5):
     return with_random_weights(tf.Wav2Vec2ForCTC(config)), sound(seconds), ["logits"]
 
 
-@model("xlsr")
+@model("xlsr", second1={"seconds": 1})
 def xlsr(seconds=5):
     config = tf.Wav2Vec2Config(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,
                                feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True,

@@ -53,7 +53,7 @@ def theirs(a, files, optimised):
 
 def start(a):
     rows = []
-    for name in a.names or ["bert", "xlsr"]:
+    for name in a.names or ["bert", "xlsr", "xlsr-second1"]:
         files = prepare(name, a.work)
         artifact = compile_for_frit(a.frit, files)
         optimised = files.folder / "optimised.onnx"

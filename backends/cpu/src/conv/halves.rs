@@ -159,7 +159,6 @@ impl Block<'_> {
                                 a_stride: height,
                                 b: columns.wrapping_add(of * k * width + column),
                                 b_stride: width,
-                                panel_stride: 0,
                                 init,
                                 init_stride: covered,
                                 c: to,

@@ -5,12 +5,12 @@ use super::bytes::Dequantise;
 use super::epilogue::{Bias, Epilogue, Finish, Residual};
 use super::layout::RowTiles;
 use super::right::Right;
-use super::tile::{FAR, LINE, MAX_ROWS, MAX_WIDTH, STREAMS, TileCall, TileFn, Tiles};
+use super::tile::{FAR, LINE, MAX_ROWS, MAX_WIDTH, TileCall, TileFn, Tiles};
 use crate::scratch::with_scratch;
 use crate::threads::split;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 
 /// Elements of B that one block may pack at a time: 384 KiB, part of a second-level cache.
 const PACKED_RIGHT: usize = 96 * 1024;
@@ -72,12 +72,6 @@ impl<R: Right> Product<'_, R> {
         by_right.min(by_sums).max(1)
     }
 
-    /// Panels that a block should not be cut within, for so many rows: those that are read side by side.
-    pub fn panels_together(&self, rows: usize) -> usize {
-        let streams = !self.right.packs() && self.tiles.streaming(rows, self.width).is_some();
-        if streams { STREAMS } else { 1 }
-    }
-
     /// Computes the rows of the row tiles `tiles` in the columns of the panels `panels`.
     ///
     /// # Safety
@@ -128,10 +122,12 @@ impl<R: Right> Product<'_, R> {
             } else {
                 let tiles = run.tiles.len();
                 let share = if self.right.packs() { 0 } else { AHEAD.div_ceil(tiles) };
-                for p in self.stream(run)..run.panels.end {
+                for p in run.panels.clone() {
                     let (b, b_stride) = panel(p);
                     for (i, t) in run.tiles.clone().enumerate() {
-                        let ahead = if tiles == 1 {
+                        let ahead = if tiles == 1 && self.rows.height(t) <= 2 {
+                            Ahead::NOTHING
+                        } else if tiles == 1 {
                             Ahead { from: b.wrapping_add(FAR), lines: share }
                         } else {
                             // While the row tiles go through one panel, the next is fetched, each tile its part of it.
@@ -147,45 +143,6 @@ impl<R: Right> Product<'_, R> {
                 }
             }
         }
-    }
-
-    /// Where there are but one or two rows: several panels side by side, as far as there are kernels for it. Returns
-    /// the first panel that is left.
-    unsafe fn stream(&self, run: &Run) -> usize {
-        let height = self.rows.height(run.tiles.start);
-        let kernel = self.tiles.streaming(height, self.width);
-        let (Some(kernel), false, 1, true, true) =
-            (kernel, self.right.packs(), run.tiles.len(), run.first, run.last)
-        else {
-            return run.panels.start;
-        };
-        let columns = STREAMS * self.width;
-        let mut p = run.panels.start;
-        while p + STREAMS <= run.panels.end && p * self.width + columns <= self.n {
-            let row = self.rows.start(run.tiles.start);
-            // SAFETY: the panels exist, lie ready, and all their columns are in C.
-            unsafe {
-                let (b, b_stride) = self.right.panel(p, run.k.clone(), null_mut());
-                let (next, _) = self.right.panel(p + 1, run.k.clone(), null_mut());
-                let part = Part {
-                    run,
-                    row,
-                    rows: height,
-                    column: p * self.width,
-                    columns,
-                    a: self.a.add((row - self.a_start) * self.k + run.k.start * height),
-                    a_stride: height,
-                    b,
-                    b_stride,
-                    panel_stride: next.offset_from_unsigned(b),
-                    ahead: Ahead::NOTHING,
-                    sums: run.sums,
-                };
-                self.call(&part, kernel, columns);
-            }
-            p += STREAMS;
-        }
-        p
     }
 
     /// One row tile by one panel: usually a single micro-kernel call; several where the panel is wider, or the
@@ -213,7 +170,6 @@ impl<R: Right> Product<'_, R> {
                         a_stride: height,
                         b: b.add(column),
                         b_stride,
-                        panel_stride: 0,
                         ahead,
                         sums: sums.wrapping_add(row * self.width + column),
                     };
@@ -258,7 +214,6 @@ impl<R: Right> Product<'_, R> {
                 a_stride: part.a_stride,
                 b: part.b,
                 b_stride: part.b_stride,
-                panel_stride: part.panel_stride,
                 init,
                 init_stride,
                 c: out,
@@ -361,7 +316,6 @@ struct Part<'a> {
     a_stride: usize,
     b: *const f32,
     b_stride: usize,
-    panel_stride: usize,
     ahead: Ahead,
     sums: *mut f32,
 }

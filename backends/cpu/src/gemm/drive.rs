@@ -319,8 +319,6 @@ pub(crate) struct Cut {
     tiles: usize,
     tile_groups: usize,
     panels: usize,
-    /// Panels that stay together.
-    unit: usize,
     panel_groups: usize,
     /// Rough time of one block.
     pub cost_ns: u64,
@@ -359,10 +357,9 @@ impl Cut {
         } else {
             1
         };
-        let unit = product.panels_together(row_count);
-        let panel_groups = panels.div_ceil(at_once).max(wanted).min(panels.div_ceil(unit)).max(1);
+        let panel_groups = panels.div_ceil(at_once).max(wanted).min(panels).max(1);
         let blocks = (tile_groups * panel_groups) as u64;
-        Cut { tiles: rows.count(), tile_groups, panels, unit, panel_groups, cost_ns: cost_ns / blocks }
+        Cut { tiles: rows.count(), tile_groups, panels, panel_groups, cost_ns: cost_ns / blocks }
     }
 
     /// Number of blocks.
@@ -373,8 +370,7 @@ impl Cut {
     /// Row tiles and panels of one block.
     pub fn block(&self, index: usize) -> (Range<usize>, Range<usize>) {
         let (row, column) = (index / self.panel_groups, index % self.panel_groups);
-        let units = split(self.panels.div_ceil(self.unit), self.panel_groups, column);
-        let panels = units.start * self.unit..(units.end * self.unit).min(self.panels);
+        let panels = split(self.panels, self.panel_groups, column);
         (split(self.tiles, self.tile_groups, row), panels)
     }
 }

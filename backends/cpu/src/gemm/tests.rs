@@ -196,7 +196,7 @@ fn small_odd_sizes() {
 }
 
 #[test]
-fn few_rows_take_several_panels_at_once() {
+fn few_rows_by_many_panels() {
     let mut random = Random(11);
     for m in [1, 2, 3] {
         for (n, k) in [(127, 5), (128, 64), (129, 33), (300, 1300), (515, 70)] {

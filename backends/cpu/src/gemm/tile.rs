@@ -29,8 +29,6 @@ pub(crate) struct TileCall {
     pub b: *const f32,
     /// Elements between one k and the next in `b`.
     pub b_stride: usize,
-    /// Elements between one panel of `b` and the next, for the kernels that read several.
-    pub panel_stride: usize,
     /// Where the sum starts, or null for zero; element (r, j) at `r * init_stride + j`. A stride of zero
     /// gives every row the same start: a bias.
     pub init: *const f32,
@@ -130,54 +128,8 @@ unsafe fn tile<S: Simd, D: Dot<S>, const ROWS: usize, const VECS: usize>(s: S, c
     }
 }
 
-/// As [`tile`] for a row or two by [`STREAMS`] panels of two vectors, for weights that come from memory: reading the
-/// panels side by side keeps more of it under way than one after the other.
-#[inline(always)]
-unsafe fn stream<S: Simd, D: Dot<S>, const ROWS: usize>(s: S, call: &TileCall) {
-    let mut acc = [[[s.zero(); 2]; STREAMS]; ROWS];
-    let at = |panel: usize, v: usize| (2 * panel + v) * S::LANES;
-    // SAFETY: all pointers stay within what the caller of the micro-kernel vouches for.
-    unsafe {
-        if !call.init.is_null() {
-            for (r, row) in acc.iter_mut().enumerate() {
-                for (p, panel) in row.iter_mut().enumerate() {
-                    for (v, x) in panel.iter_mut().enumerate() {
-                        *x = s.load(call.init.add(r * call.init_stride + at(p, v)));
-                    }
-                }
-            }
-        }
-        let (mut a, mut b) = (call.a, call.b);
-        for _ in 0..call.k {
-            for p in 0..STREAMS {
-                let from = b.add(p * call.panel_stride);
-                prefetch(from.wrapping_add(FAR));
-                prefetch(from.wrapping_add(FAR + LINE));
-                let columns = [s.load(from), s.load(from.add(S::LANES))];
-                for (r, row) in acc.iter_mut().enumerate() {
-                    let x = s.splat(*a.add(r));
-                    for (v, sum) in row[p].iter_mut().enumerate() {
-                        *sum = D::dot(s, x, columns[v], *sum);
-                    }
-                }
-            }
-            a = a.add(call.a_stride);
-            b = b.add(call.b_stride);
-        }
-        for (r, row) in acc.iter().enumerate() {
-            for (p, panel) in row.iter().enumerate() {
-                for (v, x) in panel.iter().enumerate() {
-                    s.store(call.c.add(r * call.c_stride + at(p, v)), *x);
-                }
-            }
-        }
-    }
-}
-
 /// How far ahead weights that are read once are fetched: two pages, so that their addresses are translated early too.
 pub(crate) const FAR: usize = 2048;
-/// Panels that the kernels of [`Tiles::streaming`] read at once.
-pub(crate) const STREAMS: usize = 4;
 
 /// Instances of the tile for one instruction set.
 macro_rules! instances {
@@ -185,13 +137,7 @@ macro_rules! instances {
         $(#[$attribute])*
         unsafe fn $name<const ROWS: usize, const VECS: usize>(call: &TileCall) {
             // SAFETY: the caller's promise.
-            unsafe {
-                match VECS {
-                    // The vectors of several panels.
-                    0 => stream::<$vectors, $dot, ROWS>($proof, call),
-                    _ => tile::<$vectors, $dot, ROWS, VECS>($proof, call),
-                }
-            }
+            unsafe { tile::<$vectors, $dot, ROWS, VECS>($proof, call) }
         }
     )*};
 }
@@ -216,13 +162,11 @@ instances! {
 
 /// The micro-kernels of one instruction set: by width in vectors, then by rows less one.
 struct Table {
-    /// Of a row or two by several panels.
-    streaming: &'static [TileFn],
     narrow: &'static [TileFn],
     wide: &'static [TileFn],
 }
 
-/// A function's instances for these heights and this width in vectors; 0 stands for several panels.
+/// A function's instances for these heights and this width in vectors.
 macro_rules! heights {
     ($name:ident, $vectors:literal, $($rows:literal)*) => { &[$($name::<$rows, $vectors>),*] };
 }
@@ -230,7 +174,6 @@ macro_rules! heights {
 macro_rules! avx512_table {
     ($name:ident) => {
         Table {
-            streaming: heights!($name, 0, 1 2),
             narrow: heights!($name, 1, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
             wide: heights!($name, 2, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         }
@@ -241,7 +184,6 @@ macro_rules! avx512_table {
 macro_rules! avx2_table {
     ($name:ident) => {
         Table {
-            streaming: heights!($name, 0, 1),
             narrow: heights!($name, 1, 1 2 3 4 5 6),
             wide: heights!($name, 2, 1 2 3 4 5 6),
         }
@@ -258,9 +200,8 @@ static AVX512_FOURS: Table = avx512_table!(avx512_fours);
 static AVX2: Table = avx2_table!(avx2);
 #[cfg(target_arch = "x86_64")]
 static AVX2_FOURS: Table = avx2_table!(avx2_fours);
-static PORTABLE: Table = Table { streaming: &[], narrow: heights!(portable, 1, 1 2 3 4), wide: &[] };
-static PORTABLE_FOURS: Table =
-    Table { streaming: &[], narrow: heights!(portable_fours, 1, 1 2 3 4), wide: &[] };
+static PORTABLE: Table = Table { narrow: heights!(portable, 1, 1 2 3 4), wide: &[] };
+static PORTABLE_FOURS: Table = Table { narrow: heights!(portable_fours, 1, 1 2 3 4), wide: &[] };
 
 /// The micro-kernels that suit one panel width on one instruction set.
 #[derive(Clone, Copy)]
@@ -317,12 +258,6 @@ impl Tiles {
     /// The tallest tile.
     pub fn max_rows(&self) -> usize {
         self.table.narrow.len()
-    }
-
-    /// The kernel of `rows` rows that covers [`STREAMS`] panels of `width` columns at once, if there is one.
-    pub fn streaming(&self, rows: usize, width: usize) -> Option<TileFn> {
-        let fits = width == 2 * self.lanes;
-        self.table.streaming.get(rows.checked_sub(1)?).copied().filter(|_| fits)
     }
 
     /// The kernel of `rows` rows that covers at least `columns` columns (at most [`Tiles::columns`]), and how

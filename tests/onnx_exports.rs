@@ -30,8 +30,8 @@ const FUSED: &[&str] = &[
 
 fn fused_ops(module: &Module) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
-    for (_, node) in module.graphs.iter().take(1).flat_map(|g| g.nodes()) {
-        if let Some(name) = FUSED.iter().find(|n| **n == node.op.name()) {
+    for name in module.graphs.iter().take(1).flat_map(|g| g.nodes()).flat_map(|(_, node)| node.op.parts()) {
+        if let Some(name) = FUSED.iter().find(|n| **n == name) {
             // A product with nothing behind it is one or the other, by the layout in which its weight is stored.
             let name = if *name == "MatMul" { "FusedMatMul" } else { *name };
             *counts.entry(name).or_insert(0) += 1;

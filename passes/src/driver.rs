@@ -1,6 +1,7 @@
 //! The pass driver: runs the pipeline's stages over every graph, each to a fixed point, and verifies after every
 //! pass. Which passes run in which order is in `pipeline.rs`.
 
+use crate::chains;
 use crate::cse::{self, CseError};
 use crate::edit::Editor;
 use crate::fold::{Budget, FoldError, Folder};
@@ -209,6 +210,7 @@ fn run_pass(
         Pass::Cse => {
             cse::sweep(&mut editor, log).map_err(|source| PassError::Cse { graph: name.clone(), source })?
         }
+        Pass::Chains => chains::sweep(&mut editor, log)?,
         Pass::Compact => 0,
     };
     if changes > 0 || pass == Pass::Compact {

@@ -4,6 +4,7 @@
 //! [`optimise`] is the entry. A rule is a line of a table in [`rules`]; [`pipeline`] says in which order the tables
 //! run.
 
+pub mod chains;
 pub mod cse;
 pub mod driver;
 pub mod edit;

@@ -11,6 +11,8 @@ pub enum Pass {
     FoldAll,
     /// Merging of equal nodes.
     Cse,
+    /// Joining elementwise ops; see [`crate::chains`].
+    Chains,
     /// Removing what no output needs.
     Compact,
 }
@@ -23,6 +25,7 @@ impl Pass {
             Pass::Fold => "fold",
             Pass::FoldAll => "fold_all",
             Pass::Cse => "cse",
+            Pass::Chains => crate::chains::NAME,
             Pass::Compact => "compact",
         }
     }
@@ -91,4 +94,6 @@ pub const PIPELINE: &[Stage] = &[
             Pass::Cse,
         ],
     },
+    // Last, as no rule looks into a chain.
+    Stage { name: "join", passes: &[Pass::Chains] },
 ];

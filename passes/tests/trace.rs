@@ -75,7 +75,7 @@ fn rules_tables_and_stages_can_be_left_out() {
     for name in ["gelu_erf", "activation", "blocks"] {
         let options = Options { without: vec![name.to_owned()], ..Options::default() };
         let (module, _) = traced(&gelu("1.4142135381698608", "Add", ""), &options);
-        assert!(module.graphs[0].nodes().any(|(_, n)| n.op.name() == "Erf"), "{name}");
+        assert!(module.graphs[0].nodes().any(|(_, n)| n.op.parts().contains(&"Erf")), "{name}");
     }
     let options = Options { until: Some("canonicalise".to_owned()), ..Options::default() };
     let (_, report) = traced(&gelu("1.4142135381698608", "Add", ""), &options);

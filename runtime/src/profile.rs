@@ -4,8 +4,8 @@
 use crate::model::Linked;
 use crate::plan::{Action, Instance, Step};
 use frit_backend::{Kernel, Precision};
-use frit_ir::Node;
 use frit_ir::op::{Arity, Attr};
+use frit_ir::{Node, Op};
 use std::time::Duration;
 
 /// What one step took.
@@ -15,7 +15,7 @@ pub struct StepTime {
     pub label: String,
     /// Op name.
     pub op: String,
-    /// The op and what was fused into it: `FusedMatMul + bias + gelu + residual`.
+    /// The op and what was fused into it: `FusedMatMul + bias + gelu + residual`. Of a chain the ops in it.
     pub fused: String,
     /// Kernel name.
     pub kernel: String,
@@ -88,6 +88,9 @@ fn bytes(linked: &Linked, instance: &Instance, index: usize, step: &Step) -> f64
 
 /// The op of a node and what was fused into it, in the order of application.
 fn fused_name(node: &Node) -> String {
+    if matches!(node.op, Op::Chain(_)) {
+        return node.op.parts().join(" + ");
+    }
     let mut parts = vec![node.op.name().to_owned()];
     let optional = node.op.operands().iter().zip(&node.inputs);
     let given = |late: bool| {
@@ -111,8 +114,8 @@ fn fused_name(node: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use frit_ir::op::{Activation, Attention, FusedMatMul};
-    use frit_ir::{Op, ValueId};
+    use frit_ir::ValueId;
+    use frit_ir::op::{Activation, Attention, Chain, ChainStep, FusedMatMul};
 
     #[test]
     fn a_step_is_named_by_what_was_fused_into_it() {
@@ -125,5 +128,8 @@ mod tests {
         assert_eq!(name(FusedMatMul::plain().into(), &[true, true, false, true]), "FusedMatMul + residual");
         let attention = Attention { q_heads: 2, kv_heads: 2, scale: 1.0, causal: true };
         assert_eq!(name(attention.into(), &[true; 4]), "Attention + mask + causal");
+        let step = |name, operands| ChainStep { op: Op::from_name(name, &[]).unwrap().unwrap(), operands };
+        let chain = Chain { steps: vec![step("Mul", vec![0, 1]), step("Tanh", vec![2])] };
+        assert_eq!(name(chain.into(), &[true; 2]), "Mul + Tanh");
     }
 }

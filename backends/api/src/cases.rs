@@ -1,6 +1,7 @@
 //! The cases of the conformance suite: for every name of the op table, ops with odd shapes, broadcasts, axes and
 //! dtypes. What a result must be is not written here; the interpreter says it.
 
+pub mod chains;
 mod places;
 mod recurrent;
 
@@ -83,6 +84,7 @@ fn dims(v: &[i64]) -> Vec<Dim> {
 pub fn all(seed: u64) -> Result<Vec<Case>> {
     let mut c = Cases { stream: Stream::new(seed), all: Vec::new() };
     elementwise(&mut c)?;
+    chains::chains(&mut c)?;
     products(&mut c)?;
     convolutions(&mut c)?;
     attention(&mut c)?;

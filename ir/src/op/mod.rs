@@ -4,6 +4,7 @@ mod activation;
 mod arg;
 mod attention;
 pub mod attr;
+mod chain;
 mod control;
 mod conv;
 mod ctc;
@@ -47,6 +48,7 @@ pub use activation::Activation;
 pub use arg::{ArgMax, ArgMin, CumProd, CumSum};
 pub use attention::Attention;
 pub use attr::{Attr, AttrError, AttrSpec, AttrValue, Attributes, NamedAttr};
+pub use chain::{Chain, ChainStep};
 pub use control::{If, Loop, run_loop};
 pub use conv::{Conv, ConvTranspose};
 pub use ctc::CTCLoss;
@@ -267,6 +269,7 @@ op_table! {
     Gelu,
     Swish,
     HardSwish,
+    Chain,
     MatMul,
     FusedMatMul,
     Conv,

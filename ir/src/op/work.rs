@@ -31,6 +31,7 @@ impl Op {
             Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) | Op::DeformConv(_) => {
                 elements(operand(1)?.get(1..)?)?
             }
+            Op::Chain(o) => o.steps.len(),
             Op::Attention(_) => elements(operand(1)?)?,
             Op::MaxPool(MaxPool { kernel, .. }) => window(kernel)?,
             Op::AveragePool(o) => window(&o.kernel)?,

@@ -18,7 +18,7 @@ fn random_node(b: &mut GraphBuilder<'_>, values: &mut Vec<ValueId>, r: &mut Stre
         let id = b.weights.declare(&name, TensorType::new(DType::F32, shape.iter().copied()));
         b.weight(id).unwrap()
     };
-    let pick = Stream::new(u64::from(x.0) << 32 | u64::from(y.0) ^ values.len() as u64).below(17);
+    let pick = Stream::new(u64::from(x.0) << 32 | u64::from(y.0) ^ values.len() as u64).below(18);
     let out = match pick {
         0 => {
             let f = [UnaryFn::Tanh, UnaryFn::Relu, UnaryFn::Erf, UnaryFn::Abs][values.len() % 4];
@@ -97,6 +97,16 @@ fn random_node(b: &mut GraphBuilder<'_>, values: &mut Vec<ValueId>, r: &mut Stre
             };
             let padded = b.op(pad, &[x]).unwrap();
             b.slice_axis(padded, 1, &Dim::constant(1), &s.add_const(1).unwrap())
+        }
+        16 => {
+            let step = |op: Op, operands: &[usize]| ChainStep { op, operands: operands.to_vec() };
+            let steps = vec![
+                step(Clip { min: Some(-1.5), max: None }.into(), &[0]),
+                step(Binary { function: BinaryFn::Less }.into(), &[2, 1]),
+                step(Where {}.into(), &[3, 2, 0]),
+                step(Gelu { approximate: GeluForm::Tanh }.into(), &[4]),
+            ];
+            b.op(Chain { steps }, &[x, y])
         }
         _ => {
             let zero = b.scalar(DType::F32, 0.0).unwrap();

@@ -12,6 +12,17 @@ pub enum Pattern {
     Strided(Vec<(usize, usize)>),
 }
 
+/// Where the operands of consecutive results lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// One after another, from this element on.
+    Run(usize),
+    /// All in this element.
+    One(usize),
+    /// Anywhere.
+    Mixed,
+}
+
 impl Pattern {
     /// The pattern of an operand of shape `from` in a result of shape `to`; None when it does not broadcast.
     pub fn new(from: &[usize], to: &[usize]) -> Option<Pattern> {
@@ -58,6 +69,23 @@ impl Pattern {
         }
     }
 
+    /// Where the operands of results `start .. start + n` lie.
+    pub fn piece(&self, start: usize, n: usize) -> Piece {
+        match self {
+            Pattern::Same => Piece::Run(start),
+            Pattern::Scalar => Piece::One(0),
+            Pattern::Strided(axes) => {
+                let Some((&(inner, step), outer)) = axes.split_last() else { return Piece::Mixed };
+                let column = start % inner;
+                if column + n > inner {
+                    return Piece::Mixed;
+                }
+                let base = base(outer, start / inner);
+                if step == 0 { Piece::One(base) } else { Piece::Run(base + column) }
+            }
+        }
+    }
+
     /// Puts the operands of results `start .. start + block.len()` into `block`, converted by `f`.
     pub fn fill<T: Copy, U: Copy>(&self, data: &[T], start: usize, block: &mut [U], f: impl Fn(T) -> U) {
         match self {
@@ -77,12 +105,7 @@ impl Pattern {
                 let mut column = start % inner;
                 let mut rest = block;
                 while !rest.is_empty() {
-                    let mut base = 0;
-                    let mut r = row;
-                    for &(e, s) in outer.iter().rev() {
-                        base += (r % e) * s;
-                        r /= e;
-                    }
+                    let base = base(outer, row);
                     let n = (inner - column).min(rest.len());
                     let (now, later) = rest.split_at_mut(n);
                     if step == 0 {
@@ -103,6 +126,16 @@ impl Pattern {
     }
 }
 
+/// The first element of a row, of axes outermost first.
+fn base(axes: &[(usize, usize)], mut row: usize) -> usize {
+    let mut base = 0;
+    for &(extent, stride) in axes.iter().rev() {
+        base += (row % extent) * stride;
+        row /= extent;
+    }
+    base
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +153,16 @@ mod tests {
     }
 
     #[test]
+    fn pieces_of_rows() {
+        let p = Pattern::new(&[3, 1, 4], &[3, 2, 4]).unwrap();
+        assert_eq!(p.piece(4, 4), Piece::Run(0));
+        assert_eq!(p.piece(9, 3), Piece::Run(5));
+        assert_eq!(p.piece(9, 4), Piece::Mixed);
+        assert_eq!(Pattern::Same.piece(9, 4), Piece::Run(9));
+        assert_eq!(Pattern::Scalar.piece(9, 4), Piece::One(0));
+    }
+
+    #[test]
     fn blocks_at_any_start() {
         let (from, to) = ([5usize, 1], [2usize, 5, 3]);
         let p = Pattern::new(&from, &to).unwrap();
@@ -130,6 +173,10 @@ mod tests {
                 let mut block = vec![-1; n];
                 p.fill(&data, start, &mut block, |x| x);
                 assert_eq!(block, want[start..start + n]);
+                match p.piece(start, n) {
+                    Piece::One(at) => assert!(block.iter().all(|b| *b == data[at])),
+                    piece => assert_eq!(piece, Piece::Mixed),
+                }
             }
         }
     }

@@ -1,24 +1,21 @@
-//! Fused chains of elementwise f32 and bool functions: a small register machine that runs every step on a
-//! block while it is in the first cache. A single op is a chain of one step. Other dtypes are in `wide`.
+//! Chains of elementwise f32 and bool functions: what they are, checked, and where each result lies while they run.
+//! A single op is a chain of one step. Running them is in `machine.rs`; other dtypes are in `wide`.
 
-use super::broadcast::Pattern;
-use super::{Binary, Unary, functions};
-use crate::error::{KernelError, at_least, count, exact, parameters};
-use crate::isa::Isa;
-use crate::simd::{Simd, Vectorised, dispatch};
-use crate::threads::{SharedMut, parallel_ranges};
+use super::{Binary, Unary};
 
-/// Elements of a block: one register is a kilobyte.
-const BLOCK: usize = 256;
-/// Registers: with these a task's working set stays in the first cache.
-pub const MAX_REGISTERS: usize = 24;
+/// Elements of a block: one place is two kilobytes.
+pub(super) const BLOCK: usize = 512;
+/// Inputs, constants and what lives at the same time, at most: each has a place.
+pub const MAX_PLACES: usize = 48;
 
-/// A register: the inputs come first, then the constants, then one for each step.
-pub type Register = u8;
+/// A value: the inputs come first, then one for each step.
+pub type Register = u16;
 
 /// One function of a chain; its result is the next register.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
+    /// A number.
+    Constant(f32),
     /// A function of one register.
     Unary(Unary, Register),
     /// A function of two.
@@ -30,12 +27,12 @@ pub enum Step {
 /// Why steps make no chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
-    /// Nothing to compute.
-    #[error("a chain needs at least one step")]
+    /// Nothing to compute: the last step gives the result, and must be a function.
+    #[error("a chain ends in a function")]
     Empty,
-    /// Inputs, constants and steps together exceed the registers.
-    #[error("a chain of {0} registers exceeds {MAX_REGISTERS}")]
-    TooLong(usize),
+    /// More at a time than there is room for.
+    #[error("a chain that needs more than {MAX_PLACES} places")]
+    TooWide,
     /// A step reads a register that is not yet written.
     #[error("step {step} reads register {register}, which comes later")]
     Order {
@@ -46,74 +43,111 @@ pub enum ChainError {
     },
 }
 
+/// A step by places: what it computes from which, and where the result goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Placed {
+    /// The step; its registers are places.
+    pub step: Step,
+    /// The place of the result; that of the last step is the output where that is of numbers.
+    pub to: usize,
+}
+
 /// A checked chain; its result is that of the last step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
-    inputs: usize,
-    constants: Vec<f32>,
-    steps: Vec<Step>,
+    pub(super) inputs: usize,
+    /// Places of constants, behind those of the inputs.
+    pub(super) constants: Vec<(usize, f32)>,
+    pub(super) steps: Vec<Placed>,
 }
 
-/// The elements of an input.
-#[derive(Clone, Copy, Debug)]
-pub enum Data<'a> {
-    /// Numbers.
-    F32(&'a [f32]),
-    /// Truth values, one byte each; read as 0 and 1.
-    Bool(&'a [u8]),
-    /// The output buffer holds this input, in the output's shape, and is overwritten.
-    InPlace,
-}
+impl Step {
+    /// The registers read.
+    fn reads(&self) -> impl Iterator<Item = Register> {
+        let [a, b, c] = match *self {
+            Step::Constant(_) => [None; 3],
+            Step::Unary(_, a) => [Some(a), None, None],
+            Step::Binary(_, a, b) => [Some(a), Some(b), None],
+            Step::Select(a, b, c) => [Some(a), Some(b), Some(c)],
+        };
+        a.into_iter().chain(b).chain(c)
+    }
 
-/// An input and its shape.
-#[derive(Clone, Copy, Debug)]
-pub struct ChainInput<'a> {
-    /// Elements.
-    pub data: Data<'a>,
-    /// Extents, which broadcast to the output's.
-    pub shape: &'a [usize],
-}
+    /// The step with every register replaced.
+    fn map(self, f: impl Fn(Register) -> Register) -> Step {
+        match self {
+            Step::Constant(x) => Step::Constant(x),
+            Step::Unary(g, a) => Step::Unary(g, f(a)),
+            Step::Binary(g, a, b) => Step::Binary(g, f(a), f(b)),
+            Step::Select(a, b, c) => Step::Select(f(a), f(b), f(c)),
+        }
+    }
 
-/// Where the result goes.
-#[derive(Debug)]
-pub enum ChainOutput<'a> {
-    /// Numbers.
-    F32(&'a mut [f32]),
-    /// Truth values: 1 where the result is not 0.
-    Bool(&'a mut [u8]),
+    /// Rough nanoseconds an element on one core.
+    fn cost(&self) -> f64 {
+        match self {
+            Step::Constant(_) => 0.0,
+            Step::Unary(Unary::Sin | Unary::Cos | Unary::Softplus | Unary::Elu(_) | Unary::Other(_), _)
+            | Step::Binary(Binary::Pow | Binary::Mod, ..) => 10.0,
+            Step::Unary(..) => 0.4,
+            Step::Binary(..) | Step::Select(..) => 0.1,
+        }
+    }
 }
 
 impl Chain {
-    /// A chain of `steps` over `inputs` inputs and constants.
-    pub fn new(inputs: usize, constants: Vec<f32>, steps: Vec<Step>) -> Result<Chain, ChainError> {
-        if steps.is_empty() {
+    /// A chain of `steps` over `inputs` inputs.
+    pub fn new(inputs: usize, steps: &[Step]) -> Result<Chain, ChainError> {
+        if matches!(steps.last(), None | Some(Step::Constant(_))) {
             return Err(ChainError::Empty);
         }
-        let first = inputs + constants.len();
-        if first + steps.len() > MAX_REGISTERS {
-            return Err(ChainError::TooLong(first + steps.len()));
-        }
+        // The step that reads each value last; one behind the end where none does.
+        let mut last = vec![usize::MAX; inputs + steps.len()];
         for (step, s) in steps.iter().enumerate() {
-            let reads: &[Register] = match s {
-                Step::Unary(_, a) => &[*a],
-                Step::Binary(_, a, b) => &[*a, *b],
-                Step::Select(a, b, c) => &[*a, *b, *c],
-            };
-            if let Some(&register) = reads.iter().find(|&&r| usize::from(r) >= first + step) {
-                return Err(ChainError::Order { step, register });
+            for register in s.reads() {
+                match last.get_mut(usize::from(register)) {
+                    Some(l) if usize::from(register) < inputs + step => *l = step,
+                    _ => return Err(ChainError::Order { step, register }),
+                }
             }
         }
-        Ok(Chain { inputs, constants, steps })
+        let mut places: Vec<usize> = (0..inputs + steps.len()).collect();
+        let mut free: Vec<usize> = (inputs..MAX_PLACES).rev().collect();
+        let mut chain = Chain { inputs, constants: Vec::new(), steps: Vec::new() };
+        // Inputs and constants keep theirs from block to block.
+        let mut kept = vec![true; inputs];
+        for (step, s) in steps.iter().enumerate() {
+            if let Step::Constant(x) = s {
+                places[inputs + step] = free.pop().ok_or(ChainError::TooWide)?;
+                chain.constants.push((places[inputs + step], *x));
+            }
+            kept.push(matches!(s, Step::Constant(_)));
+        }
+        for (step, s) in steps.iter().enumerate().filter(|(_, s)| !matches!(s, Step::Constant(_))) {
+            // A step may write where it reads: it does so element by element.
+            for r in s.reads().map(usize::from) {
+                if last[r] == step && !kept[r] && !free.contains(&places[r]) {
+                    free.push(places[r]);
+                }
+            }
+            let to = free.pop().ok_or(ChainError::TooWide)?;
+            places[inputs + step] = to;
+            let step = s.map(|r| places[usize::from(r)] as Register);
+            chain.steps.push(Placed { step, to });
+        }
+        if inputs > MAX_PLACES { Err(ChainError::TooWide) } else { Ok(chain) }
     }
 
     /// The chain of one function of one operand.
     pub fn unary(f: Unary) -> Chain {
-        Chain { inputs: 1, constants: vec![], steps: vec![Step::Unary(f, 0)] }
+        let step = Placed { step: Step::Unary(f, 0), to: 1 };
+        Chain { inputs: 1, constants: Vec::new(), steps: vec![step] }
     }
 
     /// The chain of one function of two operands.
     pub fn binary(f: Binary) -> Chain {
-        Chain { inputs: 2, constants: vec![], steps: vec![Step::Binary(f, 0, 1)] }
+        let step = Placed { step: Step::Binary(f, 0, 1), to: 2 };
+        Chain { inputs: 2, constants: Vec::new(), steps: vec![step] }
     }
 
     /// The number of inputs.
@@ -121,156 +155,13 @@ impl Chain {
         self.inputs
     }
 
-    /// The steps.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
+    /// Functions computed for each element.
+    pub fn functions(&self) -> usize {
+        self.steps.len()
     }
 
     /// Rough nanoseconds an element on one core.
-    fn cost(&self) -> f64 {
-        let step = |s: &Step| match s {
-            Step::Unary(Unary::Sin | Unary::Cos | Unary::Softplus | Unary::Elu(_), _) => 10.0,
-            Step::Binary(Binary::Pow, ..) => 10.0,
-            Step::Unary(..) => 0.5,
-            _ => 0.15,
-        };
-        0.2 + self.steps.iter().map(step).sum::<f64>()
-    }
-
-    /// Evaluates the chain for every element of an output of shape `shape`.
-    pub fn run(
-        &self,
-        isa: Isa,
-        inputs: &[ChainInput<'_>],
-        out: ChainOutput<'_>,
-        shape: &[usize],
-    ) -> Result<(), KernelError> {
-        const NAME: &str = "elementwise chain";
-        let n = count(NAME, shape)?;
-        exact(NAME, "inputs", inputs.len(), self.inputs)?;
-        let mut patterns = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            let pattern = Pattern::new(input.shape, shape).ok_or_else(|| {
-                parameters(NAME, format!("shape {:?} does not broadcast to {shape:?}", input.shape))
-            })?;
-            let len = match input.data {
-                Data::F32(x) => x.len(),
-                Data::Bool(x) => x.len(),
-                Data::InPlace => {
-                    if pattern != Pattern::Same || !matches!(out, ChainOutput::F32(_)) {
-                        return Err(parameters(
-                            NAME,
-                            "an input in place has the output's shape and type f32",
-                        ));
-                    }
-                    n
-                }
-            };
-            at_least(NAME, "input", len, Some(pattern.reach(n)))?;
-            patterns.push(pattern);
-        }
-        let (numbers, truths) = match out {
-            ChainOutput::F32(o) => {
-                exact(NAME, "output", o.len(), n)?;
-                (Some(SharedMut::new(o)), None)
-            }
-            ChainOutput::Bool(o) => {
-                exact(NAME, "output", o.len(), n)?;
-                (None, Some(SharedMut::new(o)))
-            }
-        };
-        parallel_ranges(n, 64 * BLOCK, self.cost(), |range| {
-            dispatch(isa, Task { chain: self, inputs, patterns: &patterns, numbers, truths, range });
-        });
-        Ok(())
-    }
-}
-
-struct Task<'a> {
-    chain: &'a Chain,
-    inputs: &'a [ChainInput<'a>],
-    patterns: &'a [Pattern],
-    numbers: Option<SharedMut<f32>>,
-    truths: Option<SharedMut<u8>>,
-    range: std::ops::Range<usize>,
-}
-
-impl Vectorised for Task<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let mut memory = [[0f32; BLOCK]; MAX_REGISTERS];
-        let memory = memory.as_mut_ptr();
-        let mut registers = [std::ptr::null::<f32>(); MAX_REGISTERS];
-        // SAFETY: r < MAX_REGISTERS at every call, which Chain::new checked.
-        let block_of = |r: usize| unsafe { memory.add(r).cast::<f32>() };
-        for (k, &c) in self.chain.constants.iter().enumerate() {
-            let p = block_of(self.inputs.len() + k);
-            // SAFETY: p points at BLOCK floats.
-            unsafe { std::slice::from_raw_parts_mut(p, BLOCK) }.fill(c);
-            registers[self.inputs.len() + k] = p;
-        }
-        for (r, (input, pattern)) in self.inputs.iter().zip(self.patterns).enumerate() {
-            if let (Pattern::Scalar, Data::F32(x)) = (pattern, input.data) {
-                let p = block_of(r);
-                // SAFETY: p points at BLOCK floats.
-                pattern.fill(x, 0, unsafe { std::slice::from_raw_parts_mut(p, BLOCK) }, |x| x);
-                registers[r] = p;
-            }
-        }
-        let mut start = self.range.start;
-        while start < self.range.end {
-            let n = (self.range.end - start).min(BLOCK);
-            // SAFETY: tasks have disjoint ranges of the output, and start + n is within this one.
-            let out = self.numbers.map(|o| unsafe { o.ptr().add(start) });
-            for (r, (input, pattern)) in self.inputs.iter().zip(self.patterns).enumerate() {
-                registers[r] = match (input.data, pattern) {
-                    (Data::F32(_), Pattern::Scalar) => continue,
-                    // SAFETY: the slice has the output's length, which was checked.
-                    (Data::F32(x), Pattern::Same) => unsafe { x.as_ptr().add(start) },
-                    (Data::InPlace, _) => out.map_or(std::ptr::null(), <*mut f32>::cast_const),
-                    (data, _) => {
-                        let p = block_of(r);
-                        // SAFETY: p points at BLOCK >= n floats.
-                        let block = unsafe { std::slice::from_raw_parts_mut(p, n) };
-                        match data {
-                            Data::F32(x) => pattern.fill(x, start, block, |x| x),
-                            Data::Bool(x) => pattern.fill(x, start, block, |x| f32::from(u8::from(x != 0))),
-                            Data::InPlace => {}
-                        }
-                        p
-                    }
-                };
-            }
-            let first = self.inputs.len() + self.chain.constants.len();
-            let last = self.chain.steps.len() - 1;
-            for (k, &step) in self.chain.steps.iter().enumerate() {
-                let dst = match out {
-                    Some(out) if k == last => out,
-                    _ => block_of(first + k),
-                };
-                let reg = |r: Register| registers[usize::from(r)];
-                // SAFETY: every register read holds n elements, dst too; the output coincides with an input
-                // only when that is read in place, element by element, in the last step or before it.
-                unsafe {
-                    match step {
-                        Step::Unary(f, a) => functions::unary(s, f, n, reg(a), dst),
-                        Step::Binary(f, a, b) => functions::binary(s, f, n, reg(a), reg(b), dst),
-                        Step::Select(c, a, b) => functions::select(s, n, reg(c), reg(a), reg(b), dst),
-                    }
-                }
-                registers[first + k] = dst;
-            }
-            if let Some(truths) = self.truths {
-                // SAFETY: disjoint ranges as above; the last register holds n floats.
-                let (to, from) = unsafe {
-                    (truths.slice(start..start + n), std::slice::from_raw_parts(registers[first + last], n))
-                };
-                for (t, &x) in to.iter_mut().zip(from) {
-                    *t = u8::from(x != 0.0);
-                }
-            }
-            start += n;
-        }
+    pub(super) fn cost(&self) -> f64 {
+        0.2 + self.steps.iter().map(|p| p.step.cost()).sum::<f64>()
     }
 }

@@ -80,6 +80,9 @@ pub(super) unsafe fn unary<S: Simd>(s: S, f: Unary, n: usize, x: *const f32, dst
         Unary::Round => each!(s, n, dst, [x], s.round(x)),
         Unary::Not => each!(s, n, dst, [x], s.select(s.eq(x, s.zero()), one, s.zero())),
         Unary::IsNaN => each!(s, n, dst, [x], s.select(s.eq(x, x), s.zero(), one)),
+        Unary::Other(f) => {
+            one_by_one!(n, dst, [x], frit_ir::op::float_unary(f, f64::from(x)) as f32)
+        }
     }
 }
 

@@ -1,17 +1,21 @@
 //! Elementwise kernels under NumPy broadcasting: the functions by name. How they are computed is in
-//! `chain` (f32 and bool, fused, vectorised), `wide` (the other dtypes), `rotary` and `cast`.
+//! `chain` and `machine` (f32 and bool, fused, vectorised), `wide` (the other dtypes), `rotary` and `cast`.
 
 mod broadcast;
 pub mod cast;
 pub mod chain;
 mod functions;
+mod machine;
 mod rotary;
 pub mod wide;
 
-pub use broadcast::Pattern;
-pub use chain::{Chain, ChainError, ChainInput, ChainOutput, Data, Step};
+pub use broadcast::{Pattern, Piece};
+pub use chain::{Chain, ChainError, Register, Step};
+pub use machine::{ChainInput, ChainOutput, Data};
 pub use rotary::rotary;
-pub use wide::{binary, rare, select, unary};
+pub use wide::{binary, select, unary};
+
+use frit_ir::op::UnaryFn;
 
 /// Functions of one operand. Truth values are 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +78,8 @@ pub enum Unary {
     Not,
     /// 1 where x is not a number
     IsNaN,
+    /// a rarely used function of floats, as the op's definition computes it
+    Other(UnaryFn),
 }
 
 /// Functions of two operands. Truth values are 0 and 1.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::isa::Isa;
 use crate::testing::{Rng, assert_close, everywhere};
-use chain::MAX_REGISTERS;
+use chain::{BLOCK, MAX_PLACES};
 
 /// tanh(x * 0.5 + bias) * (mask ? y : -1), over [3, 70, 33].
 #[test]
@@ -13,15 +13,17 @@ fn a_chain_of_every_kind_of_operand() {
     let mut rng = Rng::new(1);
     let (x, y, bias) = (rng.vec(n), rng.vec(3), rng.vec(33));
     let mask: Vec<u8> = (0..70).map(|_| u8::from(rng.below(2) == 0)).collect();
-    // Inputs 0 x, 1 y, 2 bias, 3 mask; constants 4 (0.5), 5 (-1).
-    let steps = vec![
+    // Inputs 0 x, 1 y, 2 bias, 3 mask.
+    let steps = [
+        Step::Constant(0.5),
+        Step::Constant(-1.0),
         Step::Binary(Binary::Mul, 0, 4),
         Step::Binary(Binary::Add, 6, 2),
         Step::Unary(Unary::Tanh, 7),
         Step::Select(3, 1, 5),
         Step::Binary(Binary::Mul, 8, 9),
     ];
-    let chain = Chain::new(4, vec![0.5, -1.0], steps).unwrap();
+    let chain = Chain::new(4, &steps).unwrap();
     let want: Vec<f64> = (0..n)
         .map(|i| {
             let (a, b, c) = (i / 33 / 70, i / 33 % 70, i % 33);
@@ -55,8 +57,8 @@ fn a_chain_of_every_kind_of_operand() {
 fn an_input_in_place_may_be_read_by_every_step() {
     let x: Vec<f32> = (0..1000).map(|i| i as f32 / 100.0).collect();
     let steps =
-        vec![Step::Unary(Unary::Neg, 0), Step::Binary(Binary::Mul, 1, 0), Step::Binary(Binary::Add, 2, 0)];
-    let chain = Chain::new(1, vec![], steps).unwrap();
+        [Step::Unary(Unary::Neg, 0), Step::Binary(Binary::Mul, 1, 0), Step::Binary(Binary::Add, 2, 0)];
+    let chain = Chain::new(1, &steps).unwrap();
     for isa in Isa::available() {
         let mut out = x.clone();
         let input = ChainInput { data: Data::InPlace, shape: &[1000] };
@@ -67,11 +69,16 @@ fn an_input_in_place_may_be_read_by_every_step() {
 
 #[test]
 fn faulty_chains_and_operands_are_refused() {
-    assert_eq!(Chain::new(1, vec![], vec![]), Err(ChainError::Empty));
-    let later = Chain::new(1, vec![], vec![Step::Unary(Unary::Abs, 1)]);
+    assert_eq!(Chain::new(1, &[]), Err(ChainError::Empty));
+    let later = Chain::new(1, &[Step::Unary(Unary::Abs, 1)]);
     assert_eq!(later, Err(ChainError::Order { step: 0, register: 1 }));
-    let long = Chain::new(1, vec![0.0; MAX_REGISTERS], vec![Step::Unary(Unary::Abs, 0)]);
-    assert_eq!(long, Err(ChainError::TooLong(MAX_REGISTERS + 2)));
+    let constant = Chain::new(1, &[Step::Unary(Unary::Abs, 0), Step::Constant(1.0)]);
+    assert_eq!(constant, Err(ChainError::Empty));
+    let mut wide = vec![Step::Constant(1.0); MAX_PLACES - 1];
+    wide.push(Step::Unary(Unary::Abs, 0));
+    assert_eq!(Chain::new(1, &wide), Err(ChainError::TooWide));
+    assert!(Chain::new(1, &wide[1..]).is_ok());
+    assert_eq!(Chain::new(MAX_PLACES, &[Step::Unary(Unary::Abs, 0)]), Err(ChainError::TooWide));
     let chain = Chain::binary(Binary::Add);
     let (x, mut y) = ([0f32; 6], [0f32; 6]);
     let of = |data, shape| ChainInput { data, shape };
@@ -103,6 +110,148 @@ fn large_tensors_do_not_depend_on_threads() {
             |_, out| {
                 let want = |i: usize| wide::float_binary(f, f64::from(x[i]), f64::from(y[i % 1999])) as f32;
                 assert!(out.iter().enumerate().all(|(i, &o)| o == want(i)));
+            },
+        );
+    }
+}
+
+/// A long chain of a few values at a time needs few places.
+#[test]
+fn places_are_used_again() {
+    let mut steps = vec![Step::Binary(Binary::Add, 0, 0)];
+    steps.extend((1..4 * MAX_PLACES as u16).map(|r| Step::Binary(Binary::Sub, r, 0)));
+    let chain = Chain::new(1, &steps).unwrap();
+    let mut out = [0f32; 3];
+    let input = ChainInput { data: Data::F32(&[1.0, 2.0, -1.0]), shape: &[3] };
+    chain.run(Isa::get(), &[input], ChainOutput::F32(&mut out), &[3]).unwrap();
+    let times = 3.0 - 4.0 * MAX_PLACES as f32;
+    assert_eq!(out, [times, 2.0 * times, -times]);
+}
+
+const UNARY: [Unary; 14] = [
+    Unary::Abs,
+    Unary::Neg,
+    Unary::Sign,
+    Unary::Exp,
+    Unary::Sqrt,
+    Unary::Tanh,
+    Unary::Sigmoid,
+    Unary::Relu,
+    Unary::GeluErf,
+    Unary::Acos,
+    Unary::Sin,
+    Unary::Not,
+    Unary::IsNaN,
+    Unary::Other(UnaryFn::Atan),
+];
+const BINARY: [Binary; 10] = [
+    Binary::Add,
+    Binary::Sub,
+    Binary::Mul,
+    Binary::Div,
+    Binary::Pow,
+    Binary::Min,
+    Binary::Max,
+    Binary::Less,
+    Binary::Equal,
+    Binary::And,
+];
+
+/// Random chains over operands that broadcast in all ways give bit for bit what their steps give one by one.
+#[test]
+fn chains_give_the_bits_of_their_steps() {
+    let mut rng = Rng::new(3);
+    for case in 0..120 {
+        let rank = 1 + rng.below(4);
+        let longest = [2, 9, 40, 2 * BLOCK / 3][rng.below(4)];
+        let shape: Vec<usize> =
+            (0..rank).map(|i| if i < 2 { 1 + rng.below(longest) } else { 1 + rng.below(9) }).collect();
+        let n: usize = shape.iter().product();
+        let inputs = 1 + rng.below(4);
+        let shapes: Vec<Vec<usize>> = (0..inputs)
+            .map(|i| {
+                let own = shape.iter().map(|&d| if i > 0 && rng.below(3) == 0 { 1 } else { d });
+                let own: Vec<usize> = own.collect();
+                if i > 0 { own[rng.below(rank)..].to_vec() } else { own }
+            })
+            .collect();
+        let data: Vec<Vec<f32>> = shapes.iter().map(|s| rng.vec(s.iter().product())).collect();
+        let truths: Vec<Option<Vec<u8>>> = (0..inputs)
+            .map(|i| {
+                (i > 0 && rng.below(4) == 0).then(|| data[i].iter().map(|&x| u8::from(x > 0.0)).collect())
+            })
+            .collect();
+        let mut steps: Vec<Step> = Vec::new();
+        for _ in 0..1 + rng.below(20) {
+            let known = inputs + steps.len();
+            // Late ones more often, so that chains get deep.
+            let mut any = || (known - 1 - rng.below(known).min(rng.below(known))) as Register;
+            let (a, b, c) = (any(), any(), any());
+            steps.push(match rng.below(8) {
+                0 => Step::Constant(rng.number()),
+                1..=3 => Step::Unary(UNARY[rng.below(UNARY.len())], a),
+                4..=6 => Step::Binary(BINARY[rng.below(BINARY.len())], a, b),
+                _ => Step::Select(a, b, c),
+            });
+        }
+        steps.push(Step::Binary(Binary::Add, (inputs + steps.len() - 1) as Register, 0));
+        let chain = Chain::new(inputs, &steps).unwrap();
+        let given = |i: usize| match &truths[i] {
+            Some(t) => Data::Bool(t),
+            None => Data::F32(&data[i]),
+        };
+        let run = |isa: Isa, in_place: bool| {
+            let mut out = if in_place { data[0].clone() } else { vec![f32::NAN; n] };
+            let inputs: Vec<ChainInput<'_>> = (0..inputs)
+                .map(|i| ChainInput {
+                    data: if in_place && i == 0 { Data::InPlace } else { given(i) },
+                    shape: &shapes[i],
+                })
+                .collect();
+            chain.run(isa, &inputs, ChainOutput::F32(&mut out), &shape).unwrap();
+            out
+        };
+        // Every value in full, one step at a time.
+        let one_by_one = |isa: Isa| {
+            let full = |input: ChainInput<'_>, chain: &Chain, others: &[&Vec<f32>]| {
+                let mut out = vec![f32::NAN; n];
+                let others = others.iter().map(|x| ChainInput { data: Data::F32(x), shape: &shape });
+                let inputs: Vec<ChainInput<'_>> = [input].into_iter().chain(others).collect();
+                chain.run(isa, &inputs, ChainOutput::F32(&mut out), &shape).unwrap();
+                out
+            };
+            let copy = Chain::new(1, &[Step::Constant(0.0), Step::Binary(Binary::Sub, 0, 1)]).unwrap();
+            let mut values: Vec<Vec<f32>> = (0..inputs)
+                .map(|i| full(ChainInput { data: given(i), shape: &shapes[i] }, &copy, &[]))
+                .collect();
+            for step in &steps {
+                let v = |r: Register| &values[usize::from(r)];
+                let first = |r: Register| ChainInput { data: Data::F32(v(r)), shape: &shape };
+                let next = match *step {
+                    Step::Constant(x) => vec![x; n],
+                    Step::Unary(f, a) => full(first(a), &Chain::unary(f), &[]),
+                    Step::Binary(f, a, b) => full(first(a), &Chain::binary(f), &[v(b)]),
+                    Step::Select(c, a, b) => {
+                        full(first(c), &Chain::new(3, &[Step::Select(0, 1, 2)]).unwrap(), &[v(a), v(b)])
+                    }
+                };
+                values.push(next);
+            }
+            values.pop().unwrap()
+        };
+        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        everywhere(
+            |isa| {
+                let y = run(isa, false);
+                assert_eq!(bits(&y), bits(&run(isa, true)), "case {case}: in place");
+                y
+            },
+            |isa, y| {
+                assert_eq!(
+                    bits(y),
+                    bits(&one_by_one(isa)),
+                    "case {case}, {isa:?}: {steps:?} {shape:?} {shapes:?}"
+                )
             },
         );
     }

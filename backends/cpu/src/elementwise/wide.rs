@@ -6,7 +6,6 @@ use super::{Binary, Unary};
 use crate::error::{KernelError, at_least, count, exact, parameters};
 use crate::threads::{SharedMut, parallel_ranges};
 use frit_ir::Element;
-use frit_ir::op::UnaryFn;
 
 const BLOCK: usize = 256;
 const GRAIN: usize = 16 * BLOCK;
@@ -82,21 +81,6 @@ pub fn unary<T: Element>(f: Unary, x: &[T], out: WideOutput<'_, T>) -> Result<()
                 block.iter_mut().zip(x).for_each(|(b, x)| *b = int_unary(f, x.to_i64()));
                 out.put(start, &block[..n], T::from_i64, |x| x != 0);
             }
-        });
-    });
-    Ok(())
-}
-
-/// Applies a rarely used function to every element, as the op's definition computes it.
-pub fn rare<T: Element>(f: UnaryFn, x: &[T], out: WideOutput<'_, T>) -> Result<(), KernelError> {
-    let n = x.len();
-    let out = target(f.name(), out, n)?;
-    parallel_ranges(n, GRAIN, 8.0, |range| {
-        blocks(range, |start, n| {
-            let mut block = [0f64; BLOCK];
-            let x = x.get(start..start + n).unwrap_or(&[]);
-            block.iter_mut().zip(x).for_each(|(b, x)| *b = frit_ir::op::float_unary(f, x.to_f64()));
-            out.put(start, &block[..n], T::from_f64, |x| x != 0.0);
         });
     });
     Ok(())
@@ -250,6 +234,7 @@ pub fn float_unary(f: Unary, x: f64) -> f64 {
         Unary::Round => x.round_ties_even(),
         Unary::Not => truth(x == 0.0),
         Unary::IsNaN => truth(x.is_nan()),
+        Unary::Other(f) => frit_ir::op::float_unary(f, x),
     }
 }
 

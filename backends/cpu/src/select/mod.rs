@@ -2,6 +2,7 @@
 //! apart, and gives a kernel or declines. The arithmetic is in the kernels' own modules, not here.
 
 mod attention;
+mod chain;
 mod convolution;
 mod elementwise;
 mod generate;
@@ -32,18 +33,19 @@ impl Backend for CpuBackend {
     fn kernel(&self, request: &Request<'_>) -> Option<Box<dyn Kernel>> {
         let cx = Cx::new(request);
         match request.op {
-            Op::Unary(op) => elementwise::unary(&cx, op),
-            Op::Binary(op) => elementwise::binary(&cx, op),
-            Op::Where(_) => elementwise::select(&cx),
+            Op::Unary(op) => chain::single(&cx).or_else(|| elementwise::unary(&cx, op)),
+            Op::Binary(op) => chain::single(&cx).or_else(|| elementwise::binary(&cx, op)),
+            Op::Where(_) => chain::single(&cx).or_else(|| elementwise::select(&cx)),
             Op::Cast(op) => elementwise::cast(&cx, op),
             Op::BitCast(op) => elementwise::bit_cast(op),
-            Op::Clip(op) => elementwise::clip(&cx, op),
-            Op::LeakyRelu(op) => elementwise::leaky_relu(&cx, op),
-            Op::Elu(op) => elementwise::elu(&cx, op),
-            Op::HardSigmoid(op) => elementwise::hard_sigmoid(&cx, op),
-            Op::Gelu(op) => elementwise::gelu(&cx, op),
-            Op::Swish(op) => elementwise::swish(&cx, op),
-            Op::HardSwish(_) => elementwise::hard_swish(&cx),
+            Op::Clip(_)
+            | Op::LeakyRelu(_)
+            | Op::Elu(_)
+            | Op::HardSigmoid(_)
+            | Op::Gelu(_)
+            | Op::Swish(_)
+            | Op::HardSwish(_) => chain::single(&cx),
+            Op::Chain(op) => chain::chain(&cx, op),
             Op::MatMul(_) => products::matmul(&cx),
             Op::FusedMatMul(op) => products::fused_matmul(&cx, op),
             Op::Conv(op) => convolution::conv(&cx, op),
@@ -129,8 +131,8 @@ impl<'a> Cx<'a> {
     }
 
     /// The operands among `candidates` that have exactly the type of output 0.
-    fn like_output(&self, candidates: &'static [usize]) -> Vec<usize> {
-        let like = |i: &&usize| self.input(**i).zip(self.output(0)).is_some_and(|(a, b)| a.same(b));
-        candidates.iter().filter(like).copied().collect()
+    fn like_output(&self, candidates: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let like = |i: &usize| self.input(*i).zip(self.output(0)).is_some_and(|(a, b)| a.same(b));
+        candidates.into_iter().filter(like).collect()
     }
 }

@@ -4,6 +4,7 @@
 use crate::operand::Source;
 use frit_backend::{Kernel, KernelError, Run, TensorRef};
 use frit_ir::{DimError, Element, TensorError};
+use std::borrow::Cow;
 
 /// Why a kernel did not run, before its name is added.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(super) type Result<T> = std::result::Result<T, Fail>;
 
 /// A kernel that is a closure.
 pub(super) struct Simple<F> {
-    name: &'static str,
+    name: Cow<'static, str>,
     in_place: Vec<usize>,
     strided: bool,
     sparse: bool,
@@ -58,11 +59,18 @@ pub(super) struct Simple<F> {
 }
 
 /// A kernel from a closure.
-pub(super) fn kernel<F>(name: &'static str, run: F) -> Simple<F>
+pub(super) fn kernel<F>(name: impl Into<Cow<'static, str>>, run: F) -> Simple<F>
 where
     F: Fn(&mut Run<'_, '_>) -> Result<()> + Send + Sync + 'static,
 {
-    Simple { name, in_place: Vec::new(), strided: false, sparse: false, flops_per_element: 0.0, run }
+    Simple {
+        name: name.into(),
+        in_place: Vec::new(),
+        strided: false,
+        sparse: false,
+        flops_per_element: 0.0,
+        run,
+    }
 }
 
 impl<F> Simple<F>
@@ -104,7 +112,7 @@ where
     F: Fn(&mut Run<'_, '_>) -> Result<()> + Send + Sync,
 {
     fn name(&self) -> String {
-        self.name.to_owned()
+        self.name.clone().into_owned()
     }
     fn in_place(&self) -> &[usize] {
         &self.in_place
@@ -120,7 +128,7 @@ where
         outputs.first().map_or(0.0, |shape| shape.iter().product::<usize>() as f64 * self.flops_per_element)
     }
     fn run(&self, run: &mut Run<'_, '_>) -> std::result::Result<(), KernelError> {
-        (self.run)(run).map_err(|fail| fail.named(self.name))
+        (self.run)(run).map_err(|fail| fail.named(&self.name))
     }
 }
 

@@ -10,8 +10,8 @@ use crate::simd::{Simd, Vectorised, dispatch};
 use crate::threads::{SharedMut, parallel_ranges};
 use std::mem::MaybeUninit;
 
-/// Elements of a task.
-const GRAIN: usize = 16 * 1024;
+/// Elements of a task: few, so that the last ones leave no thread waiting.
+const GRAIN: usize = 8 * BLOCK;
 
 /// The elements of an input.
 #[derive(Clone, Copy, Debug)]

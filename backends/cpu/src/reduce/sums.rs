@@ -65,6 +65,15 @@ impl Reduction {
         }
     }
 
+    /// Combines running results.
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::V, b: S::V) -> S::V {
+        match self {
+            Reduction::Max | Reduction::Min | Reduction::Prod => self.step(s, a, b),
+            _ => s.add(a, b),
+        }
+    }
+
     /// Combines a running result with one new element.
     fn take(self, acc: f32, x: f32) -> f32 {
         match self {
@@ -75,6 +84,7 @@ impl Reduction {
     }
 
     /// Combines two running results.
+    #[inline(always)]
     fn join(self, a: f32, b: f32) -> f32 {
         match self {
             Reduction::Max => {
@@ -251,15 +261,18 @@ impl Vectorised for Run<'_> {
                 rest[..n - i].copy_from_slice(&x[i..]);
                 acc[1] = f.step(s, acc[1], s.load(rest.as_ptr()));
             }
+            // By halves: joining one after another would take longer than a short row itself.
             let mut lanes = [0f32; 16];
-            let mut total = f.start();
-            for a in acc {
-                s.store(lanes.as_mut_ptr(), a);
-                for &x in &lanes[..S::LANES] {
-                    total = f.join(total, x);
+            let [a, b, c, d] = acc;
+            s.store(lanes.as_mut_ptr(), f.merge(s, f.merge(s, a, b), f.merge(s, c, d)));
+            let mut half = S::LANES / 2;
+            while half > 0 {
+                for i in 0..half {
+                    lanes[i] = f.join(lanes[i], lanes[i + half]);
                 }
+                half /= 2;
             }
-            total
+            lanes[0]
         }
     }
 }

@@ -272,8 +272,10 @@ mod tests {
             operands.iter().map(|t| TensorType::new(t.dtype(), t.shape().iter().copied())).collect();
         let inputs: Vec<Option<&TensorType>> = types.iter().map(Some).collect();
         let outputs = op.infer(&Infer { op: op.name(), inputs: &inputs }).unwrap();
-        let infos: Vec<_> =
-            types.iter().map(|ty| Some(OperandInfo { ty, constant: false, small: None })).collect();
+        let infos: Vec<_> = types
+            .iter()
+            .map(|ty| Some(OperandInfo { ty, constant: false, streamed: false, small: None }))
+            .collect();
         let outs: Vec<&TensorType> = outputs.iter().collect();
         let precision = Precision::Exact;
         let request = Request { op, inputs: &infos, outputs: &outs, target, precision };
@@ -316,7 +318,8 @@ mod tests {
     fn other_element_types_are_declined() {
         let (chain, shapes) = cases::chains::random(&mut Stream::new(3));
         let ty = TensorType::new(DType::F64, [2usize]);
-        let inputs = vec![Some(OperandInfo { ty: &ty, constant: false, small: None }); shapes.len()];
+        let inputs =
+            vec![Some(OperandInfo { ty: &ty, constant: false, streamed: false, small: None }); shapes.len()];
         let op = Op::from(chain);
         let (target, precision) = (Target::native(), Precision::Exact);
         let request = Request { op: &op, inputs: &inputs, outputs: &[&ty], target, precision };

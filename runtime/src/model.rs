@@ -96,11 +96,11 @@ impl Engine {
         self.inner.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads)
     }
 
-    /// Runs `f` where its parallel loops use this engine's threads.
+    /// Runs `f` where its parallel loops use this engine's threads, or on this thread inside of what runs alone.
     pub(crate) fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         match &self.inner.pool {
-            Some(pool) => pool.install(f),
-            None => frit_cpu::threads::alone(f),
+            Some(pool) if !frit_cpu::threads::is_alone() => pool.install(f),
+            _ => frit_cpu::threads::alone(f),
         }
     }
 

@@ -21,6 +21,11 @@ pub fn threads() -> usize {
     if ALONE.get() { 1 } else { rayon::current_num_threads() }
 }
 
+/// Whether parallel loops started here run on this thread alone.
+pub fn is_alone() -> bool {
+    ALONE.get()
+}
+
 /// Runs `f` with every parallel loop in it on this thread alone, which needs no pool.
 pub fn alone<R>(f: impl FnOnce() -> R) -> R {
     /// Also when `f` panics.

@@ -3,6 +3,7 @@
 
 mod bind;
 mod outputs;
+mod pace;
 mod steps;
 
 pub use outputs::Outputs;
@@ -15,9 +16,11 @@ use crate::profile::StepTime;
 use crate::work::Allowance;
 use frit_backend::Delegate;
 use frit_ir::{Bindings, Tensor, binding};
+use pace::Pace;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Memory and state for running one entry point. Sessions of one model run side by side.
 pub struct Session {
@@ -35,6 +38,7 @@ pub struct Session {
     states: Vec<StateBuffer>,
     inputs: Vec<Tensor>,
     instance: Option<Instance>,
+    pace: Pace,
     profile: Option<Vec<StepTime>>,
     pub(crate) memory_limit: Option<usize>,
     /// Counted with the sessions of bodies.
@@ -60,6 +64,7 @@ impl Session {
             states: Vec::new(),
             inputs: Vec::new(),
             instance: None,
+            pace: Pace::default(),
             profile: None,
             memory_limit: None,
             account: Account::default(),
@@ -187,7 +192,10 @@ impl Session {
             p.clear();
         }
         let engine = self.model.engine().clone();
-        let result = engine.install(|| self.execute(&linked, &mut instance, reuse));
+        let (alone, begin) = (self.pace.alone(), Instant::now());
+        let execute = || self.execute(&linked, &mut instance, reuse);
+        let result = if alone { frit_cpu::threads::alone(execute) } else { engine.install(execute) };
+        self.pace.record(alone, begin.elapsed());
         // What was appended counts from now on.
         if result.is_ok() {
             for (n, s) in self.states.iter_mut().enumerate() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Runs longer than this always use the engine's threads.
 const SHORT: Duration = Duration::from_micros(300);
 /// Runs of each way before they are compared by the shortest.
-const TRIALS: u32 = 8;
+const TRIALS: u32 = 3;
 
 /// Short runs of one way.
 #[derive(Clone, Copy, Default)]

@@ -19,6 +19,7 @@ const FUSED: &[&str] = &[
     "LayerNormalization",
     "SkipLayerNormalization",
     "GroupNormalization",
+    "FusedGroupNormalization",
     "FusedMatMul",
     "FusedConv",
     "MatMul",

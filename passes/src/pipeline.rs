@@ -79,7 +79,7 @@ pub const PIPELINE: &[Stage] = &[
         ],
     },
     // Sums behind a product go to the normalisation that is their only use, else into the product.
-    Stage { name: "skip", passes: &[Pass::Rules("skip_norm")] },
+    Stage { name: "skip", passes: &[Pass::Rules("skip_norm"), Pass::Rules("norm_activation")] },
     Stage { name: "residual", passes: &[Pass::Rules("residual"), Pass::Rules("linear")] },
     Stage { name: "projection", passes: &[Pass::Rules("projection"), Pass::Fold] },
     Stage {

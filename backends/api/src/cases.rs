@@ -458,6 +458,12 @@ fn norms(c: &mut Cases) -> Result<()> {
                 c.add(op, vec![Of(dtype, shape), w(), w()])?;
             }
             c.add(op::InstanceNormalization { epsilon: 1e-5 }, vec![Of(dtype, shape), w(), w()])?;
+            for (groups, activation) in
+                [(0, Activation::Gelu), (1, Activation::Silu), (2, Activation::Relu), (0, Activation::None)]
+            {
+                let op = op::FusedGroupNormalization { groups, epsilon: 1e-5, activation };
+                c.add(op, vec![Of(dtype, shape), w(), w()])?;
+            }
             let variance = c.within(dtype, channels, 0.1, 2.0)?;
             let op = op::BatchNormalization { epsilon: 1e-5 };
             c.add(op, vec![Of(dtype, shape), w(), w(), w(), Given(variance)])?;

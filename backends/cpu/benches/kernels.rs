@@ -4,6 +4,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use frit_cpu::attention::{Attention, Causal, Extents, Strides, attention};
 use frit_cpu::elementwise::{Chain, ChainInput, ChainOutput, Data, Unary};
+use frit_cpu::gemm::Activation;
 use frit_cpu::isa::Isa;
 use frit_cpu::norm::{GroupNorm, LayerNorm, Softmax, group_norm, layer_norm, softmax};
 use frit_cpu::{Source, layout};
@@ -72,7 +73,16 @@ fn norms(c: &mut Criterion) {
     let (channels, inner) = (512, 4096);
     let x = numbers(channels * inner);
     let mut y = vec![0.0; channels * inner];
-    let p = GroupNorm { batch: 1, channels, inner, groups: channels, epsilon: 1e-5, scale: None, bias: None };
+    let p = GroupNorm {
+        batch: 1,
+        channels,
+        inner,
+        groups: channels,
+        epsilon: 1e-5,
+        scale: None,
+        bias: None,
+        activation: Activation::None,
+    };
     group.throughput(Throughput::Bytes((2 * 4 * channels * inner) as u64));
     group.bench_function("group norm 512 x 4096", |b| {
         b.iter(|| group_norm(isa, black_box(&p), Source::Slice(&x), &mut y).is_ok())

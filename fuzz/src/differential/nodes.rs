@@ -366,6 +366,10 @@ fn channel_norm(g: &mut Grower<'_, '_>) -> Grown {
             let groups = divisor(g, channels.as_fixed().unwrap_or(1)) as i64;
             g.b.op(GroupNormalization { groups, epsilon }, &[x, scale, bias])
         }
+        1 if g.bytes.flag() => {
+            let fused = FusedGroupNormalization { groups: 0, epsilon, activation: Activation::Silu };
+            g.b.op(fused, &[x, scale, bias])
+        }
         1 => g.b.op(InstanceNormalization { epsilon }, &[x, scale, bias]),
         _ => {
             let (mean, variance) = (g.fresh(DType::F32, &one)?, g.positive(DType::F32, &one)?);

@@ -67,7 +67,9 @@ pub use layout::{Reshape, Transpose};
 pub use loss::{Reduction, SoftmaxCrossEntropyLoss};
 pub use matmul::MatMul;
 pub use norm::{LayerNormalization, RMSNormalization, SkipLayerNormalization};
-pub use norm_channels::{BatchNormalization, GroupNormalization, InstanceNormalization};
+pub use norm_channels::{
+    BatchNormalization, FusedGroupNormalization, GroupNormalization, InstanceNormalization,
+};
 pub use order::{ReverseSequence, Trilu};
 pub use parametric::{Clip, Elu, HardSigmoid, LeakyRelu};
 pub use pool::{AveragePool, GlobalAveragePool, LpPool, MaxPool, MaxPoolIndices};
@@ -296,6 +298,7 @@ op_table! {
     RMSNormalization,
     GroupNormalization,
     InstanceNormalization,
+    FusedGroupNormalization,
     BatchNormalization,
     Reduce,
     ArgMax,

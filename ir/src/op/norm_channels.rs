@@ -26,6 +26,18 @@ op_struct! {
 }
 
 op_struct! {
+    /// activation(GroupNormalization(x)), what fusion makes of a group or instance norm and what follows it.
+    pub struct FusedGroupNormalization = "FusedGroupNormalization" {
+        /// Number of groups; divides the channels. 0 stands for a group a channel.
+        pub groups: i64,
+        /// Added to the variance.
+        pub epsilon: f64 = 1e-5,
+        /// Applied to the result.
+        pub activation: Activation = Activation::None,
+    }
+}
+
+op_struct! {
     /// Normalisation by fixed statistics a channel, as in inference (<https://arxiv.org/abs/1502.03167>).
     /// ONNX BatchNormalization-15.
     pub struct BatchNormalization = "BatchNormalization" {
@@ -47,6 +59,17 @@ fn infer_channels(cx: &Infer<'_>, least_rank: usize, operands: usize) -> Result<
         cx.expect_shape(i, x.dtype, std::slice::from_ref(channels))?;
     }
     Ok(vec![x.clone()])
+}
+
+/// As [`infer_channels`] where so many groups divide the channels.
+fn infer_groups(cx: &Infer<'_>, groups: i64) -> Result<Vec<TensorType>, OpError> {
+    let types = infer_channels(cx, 2, 3)?;
+    let channels = cx.ty(0)?.shape.get(1).cloned().unwrap_or_default();
+    if groups < 1 || channels.exact_div(&Dim::constant(groups)).is_none() {
+        let why = format!("{groups} groups do not divide {channels} channels");
+        return Err(cx.bad_attr("groups", why));
+    }
+    Ok(types)
 }
 
 /// Reshapes a value `[C]` so that it broadcasts over the channels of x.
@@ -76,13 +99,7 @@ impl OpDef for GroupNormalization {
         Onnx::Op("GroupNormalization", 21)
     }
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
-        let types = infer_channels(cx, 2, 3)?;
-        let channels = cx.ty(0)?.shape.get(1).cloned().unwrap_or_default();
-        if self.groups < 1 || channels.exact_div(&Dim::constant(self.groups)).is_none() {
-            let why = format!("{} groups do not divide {channels} channels", self.groups);
-            return Err(cx.bad_attr("groups", why));
-        }
-        Ok(types)
+        infer_groups(cx, self.groups)
     }
     fn is_composite(&self) -> bool {
         true
@@ -128,6 +145,33 @@ impl OpDef for InstanceNormalization {
         let axes: Vec<i64> = (2..b.rank(x)?).filter_map(|i| i64::try_from(i).ok()).collect();
         let standard = standardise(b, x, &axes, self.epsilon)?;
         Ok(vec![scale_and_shift(b, standard, inputs)?])
+    }
+}
+
+impl OpDef for FusedGroupNormalization {
+    fn operands(&self) -> &'static [Operand] {
+        SCALED
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::None
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        if self.groups == 0 { infer_channels(cx, 3, 3) } else { infer_groups(cx, self.groups) }
+    }
+    fn is_composite(&self) -> bool {
+        true
+    }
+    fn decompose(
+        &self,
+        b: &mut GraphBuilder<'_>,
+        inputs: &[Option<ValueId>],
+    ) -> Result<Vec<ValueId>, BuildError> {
+        let &FusedGroupNormalization { groups, epsilon, activation } = self;
+        let y = match groups {
+            0 => b.op_opt(InstanceNormalization { epsilon }, inputs)?,
+            _ => b.op_opt(GroupNormalization { groups, epsilon }, inputs)?,
+        };
+        Ok(vec![b.activation(activation, y)?])
     }
 }
 

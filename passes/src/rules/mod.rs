@@ -28,6 +28,7 @@ pub const TABLES: &[(&str, &[Rule])] = &[
     ("activation", activation::RULES),
     ("norm", norm::RULES),
     ("skip_norm", norm::SKIP),
+    ("norm_activation", norm::ACTIVATED),
     ("lower", linear::LOWER),
     ("scores", scores::RULES),
     ("attention", attention::RULES),

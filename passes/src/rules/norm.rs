@@ -71,6 +71,39 @@ pub const RULES: &[Rule] = &[
     .when(scaled_nowhere),
 ];
 
+/// Defines the rules that fuse an activation into a norm over channels, one line each: names, op, word.
+macro_rules! activated {
+    ($($instance:literal, $group:literal, $op:literal, $word:literal;)*) => {
+        /// Activations behind norms over channels become part of them.
+        pub const ACTIVATED: &[Rule] = &[$(
+            Rule::new(
+                $instance,
+                concat!($op, "(InstanceNormalization(?x, ?scale, ?bias)@n)"),
+                concat!("FusedGroupNormalization{*n, groups=0, activation=", $word, "}(?x, ?scale, ?bias)"),
+                &["x: f32[2, 4, 7]; scale: const f32[4]; bias: const f32[4]; n.epsilon = 0.00001"],
+            ),
+            Rule::new(
+                $group,
+                concat!($op, "(GroupNormalization(?x, ?scale, ?bias)@n)"),
+                concat!("FusedGroupNormalization{*n, activation=", $word, "}(?x, ?scale, ?bias)"),
+                &["x: f32[2, 4, 3, 5]; scale: const f32[4]; bias: const f32[4]; n.groups = 2; n.epsilon = 0.00001"],
+            ),
+        )*];
+    };
+}
+
+activated! {
+    "instance_norm_relu", "group_norm_relu", "Relu", "relu";
+    "instance_norm_gelu", "group_norm_gelu", "Gelu{approximate=none}", "gelu";
+    "instance_norm_gelu_tanh", "group_norm_gelu_tanh", "Gelu{approximate=tanh}", "gelu_tanh";
+    "instance_norm_quick_gelu", "group_norm_quick_gelu", "Swish{alpha=1.702}", "quick_gelu";
+    "instance_norm_silu", "group_norm_silu", "Swish{alpha=1}", "silu";
+    "instance_norm_tanh", "group_norm_tanh", "Tanh", "tanh";
+    "instance_norm_sigmoid", "group_norm_sigmoid", "Sigmoid", "sigmoid";
+    "instance_norm_relu6", "group_norm_relu6", "Clip{min=0, max=6}", "relu6";
+    "instance_norm_hard_swish", "group_norm_hard_swish", "HardSwish", "hard_swish";
+}
+
 /// Sums before a normalisation become part of it.
 pub const SKIP: &[Rule] = &[Rule::built(
     "skip_layer_norm",

@@ -3,7 +3,8 @@
 
 use super::tile::Part;
 use super::{Attention, Bias, Strides};
-use crate::gemm::{LINE, prefetch};
+use crate::gemm::LINE;
+use crate::simd::{Cache, prefetch};
 use std::ops::Range;
 
 /// Rows that will be read.
@@ -96,7 +97,7 @@ impl<const N: usize> Ahead<N> {
             let Some(rows) = self.rows.get(self.current) else { return };
             if self.row < rows.rows {
                 let start = rows.start.wrapping_add(self.row * rows.stride);
-                (0..rows.lines).for_each(|line| prefetch(start.wrapping_add(line * LINE)));
+                (0..rows.lines).for_each(|line| prefetch(Cache::Second, start.wrapping_add(line * LINE)));
                 self.row += 1;
                 left -= 1;
             } else {

@@ -3,8 +3,8 @@
 
 use super::online::{self, Place, State};
 use super::{Attention, Extents, FEW_ROWS, Strides};
-use crate::gemm::{LINE, prefetch};
-use crate::simd::{Simd, Vectorised};
+use crate::gemm::LINE;
+use crate::simd::{Cache, Simd, Vectorised, prefetch};
 
 /// Keys between two looks at the running maximum.
 const BLOCK: usize = 256;
@@ -106,7 +106,7 @@ impl Task<'_> {
 fn fetch_ahead(row: *const f32, stride: usize, width: usize) {
     let mut at = 0;
     while at < width {
-        prefetch(row.wrapping_add(ROWS_AHEAD * stride + at));
+        prefetch(Cache::Second, row.wrapping_add(ROWS_AHEAD * stride + at));
         at += LINE;
     }
 }

@@ -4,10 +4,10 @@
 use super::{Call, ConvSpec};
 use crate::gemm::{
     Cut, JOINED, LINE, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Words, join_rows, join_strided,
-    k_block, prefetch,
+    k_block,
 };
 use crate::isa::{Isa, Level};
-use crate::simd::{Simd, Vectorised, dispatch};
+use crate::simd::{Cache, Simd, Vectorised, dispatch, prefetch};
 use crate::threads::parallel_for;
 use std::ops::Range;
 
@@ -32,6 +32,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
             right: Columns { isa: call.isa, spec, x: call.input_at(image, group), width, words, copy },
             c: call.output_at(image, channel),
             c_stride: pixels,
+            turned: false,
             epilogue: call.epilogue_from(image, channel, spec.group_out),
             dequantise: None,
             first_row: 0,
@@ -115,7 +116,7 @@ impl Right for Columns<'_> {
                     join_strided(low, high, stride, row);
                     // The next panel sees what comes after; channels lie too far apart for the hardware to know.
                     for line in 0..(JOINED * stride).div_ceil(LINE) {
-                        prefetch(low.wrapping_add(JOINED * stride + line * LINE));
+                        prefetch(Cache::Second, low.wrapping_add(JOINED * stride + line * LINE));
                     }
                     continue;
                 }
@@ -282,8 +283,8 @@ impl Vectorised for Dense<'_> {
             // One tap: every row is a whole run of the next channel.
             for _ in 0..self.count {
                 let from = input.wrapping_add(run.source);
-                fetch(from.wrapping_add(ROWS_AHEAD * self.plane));
-                fetch(from.wrapping_add(ROWS_AHEAD * self.plane + S::LANES));
+                prefetch(Cache::Nearest, from.wrapping_add(ROWS_AHEAD * self.plane));
+                prefetch(Cache::Nearest, from.wrapping_add(ROWS_AHEAD * self.plane + S::LANES));
                 // SAFETY: the run lies in the channel, and `to` has room for a panel's width a row.
                 unsafe {
                     s.store(to, s.load(from));
@@ -324,18 +325,6 @@ impl Vectorised for Dense<'_> {
             }
         }
     }
-}
-
-/// Asks for the cache line at `p`.
-#[inline(always)]
-fn fetch(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch does not fault.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
 }
 
 /// Copies `count` elements that lie `stride` apart to neighbouring places.

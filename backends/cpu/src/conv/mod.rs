@@ -7,18 +7,20 @@
 //! run time       let form = WeightForm::parse(tag, &spec)?;
 //!                conv(isa, &spec, &x, &ConvWeight::new(form, bytes)?, &mut y, &Epilogue { bias: Bias::Rows(b), .. })?;
 //! ```
-//! The form depends on channels, groups and kernel only, not on batch, extents, strides or pads. The
+//! The form depends on channels, groups and kernel only, not on batch, extents, strides or pads, unless it is asked for
+//! by extents too ([`WeightForm::with_extents`]); it serves any batch and extents all the same. The
 //! epilogue is that of `gemm`: the bias has one value an output channel, a residual has the output's shape
 //! and `stride` equal to the output's pixels.
 //!
 //! Ways chosen by shape: `im2col` (a product of weight tiles with columns gathered panel by panel, never
 //! the whole matrix), `sliding` (long 1-D kernels of stride 1: columns read in place), `halves` (1-D,
-//! three taps, stride two: fewer products) and `depthwise`.
+//! three taps, stride two: fewer products), `points` (single pixels of small maps as rows) and `depthwise`.
 //! Channels-last 1-D convolutions need nothing from here: see `crate::gemm`.
 
 mod depthwise;
 mod halves;
 mod im2col;
+mod points;
 mod sliding;
 mod spec;
 #[cfg(test)]
@@ -116,6 +118,16 @@ impl WeightForm {
         }
     }
 
+    /// The form that suits the input's extents too, where they are known.
+    pub fn with_extents(level: Level, dtype: DType, spec: &ConvSpec) -> WeightForm {
+        let form = WeightForm::new(level, dtype, spec);
+        if !points::suits(spec) {
+            return form;
+        }
+        let layout = PackedLayout::columns(level, dtype, spec.sum_len(), spec.group_out);
+        WeightForm { layout: Some(layout), ..form }
+    }
+
     /// Length of the sums that the stored matrices are for.
     fn depth(spec: &ConvSpec, halves: bool) -> usize {
         if halves { spec.group_in } else { spec.sum_len() }
@@ -139,8 +151,10 @@ impl WeightForm {
             "f32-plain" => None,
             _ => Some(PackedLayout::parse(matrix, Self::depth(spec, halves), spec.group_out)?),
         };
-        let suits =
-            layout.is_none_or(|layout| layout.side == Side::Rows && (!halves || layout.dtype == DType::F32));
+        let suits = layout.is_none_or(|layout| match layout.side {
+            Side::Rows => !halves || layout.dtype == DType::F32,
+            Side::Columns => !halves && !layout.compact && points::fits(spec) && layout.dtype != DType::I8,
+        });
         if !suits || layout.is_none() != spec.is_depthwise() || (halves && !halves::suits(spec)) {
             return Err(GemmError::Tag { tag: tag.to_owned() }.into());
         }
@@ -150,7 +164,11 @@ impl WeightForm {
     /// Bytes of the stored weight.
     pub fn bytes(&self) -> usize {
         let parts = if self.halves { halves::PARTS } else { 1 };
-        4 * self.layout.map_or(self.len, |layout| parts * self.groups * layout.len * layout.words())
+        let of = |layout: PackedLayout| match layout.side {
+            Side::Rows => parts * self.groups * layout.len * layout.words(),
+            Side::Columns => layout.len.next_multiple_of(layout.width) * layout.words(),
+        };
+        4 * self.layout.map_or(self.len, of)
     }
 }
 
@@ -170,6 +188,10 @@ pub fn pack_weight(form: &WeightForm, weight: &[f32], out: &mut [u8]) -> Result<
         {
             halves::pack_group(&layout, weight, out)?;
         }
+        return Ok(());
+    }
+    if layout.side == Side::Columns {
+        pack(&layout, &Matrix::row_major(weight, layout.len, layout.k).transposed(), out)?;
         return Ok(());
     }
     let (group, words) = ((layout.len * layout.k).max(1), (layout.len * layout.words()).max(1));
@@ -208,8 +230,10 @@ pub fn conv(
     expect("output", spec.output_len(), y.len())?;
     let (layout, halves) = (weight.form.layout, weight.form.halves && halves::suits(spec));
     let expected = WeightForm { groups: spec.groups, layout, halves, len: spec.weight_len() };
-    let fits =
-        |layout: PackedLayout| layout.k == WeightForm::depth(spec, halves) && layout.len == spec.group_out;
+    let fits = |layout: PackedLayout| {
+        let side = layout.side == Side::Rows || points::fits(spec);
+        side && layout.k == WeightForm::depth(spec, halves) && layout.len == spec.group_out
+    };
     if weight.form != expected
         || weight.form.layout.is_none() != spec.is_depthwise()
         || !weight.form.layout.is_none_or(fits)
@@ -235,7 +259,7 @@ pub fn conv(
     let tiles = Tiles::of(isa, words, width);
     let widened;
     let data = match weight.form.layout {
-        Some(layout) if words != tiles.words => {
+        Some(layout) if words != tiles.words && layout.side == Side::Rows => {
             widened = gemm::widen_rows(isa, &layout, weight.data);
             &widened
         }
@@ -244,6 +268,7 @@ pub fn conv(
     let call = Call { isa, tiles, width, spec, x, weight: data, y: SharedMut::new(y), epilogue };
     match weight.form.layout {
         None => depthwise::run(&call),
+        Some(layout) if layout.side == Side::Columns => points::run(&call, &layout),
         Some(layout) if halves => halves::run(&call, &layout),
         Some(layout) if spec.is_sliding(tiles.words) => sliding::run(&call, &layout),
         Some(layout) => im2col::run(&call, &layout),

@@ -49,6 +49,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
                 },
                 c: call.output_at(image, group * spec.group_out),
                 c_stride: n,
+                turned: false,
                 epilogue: call.epilogue_from(image, group * spec.group_out, spec.group_out),
                 dequantise: None,
                 first_row: 0,

@@ -136,6 +136,11 @@ impl ConvSpec {
         self.out_channels() * self.sum_len()
     }
 
+    /// Input channels of all groups.
+    pub(crate) fn in_channels(&self) -> usize {
+        self.groups * self.group_in
+    }
+
     /// Output channels of all groups.
     pub fn out_channels(&self) -> usize {
         self.groups * self.group_out

@@ -108,13 +108,23 @@ fn check(random: &mut Random, sizes: &ConvSizes<'_>) {
     let (exact, weights, both) =
         (wanted(&x, &w), wanted(&x, &rounded(&w)), wanted(&rounded(&x), &rounded(&w)));
     for (isa, dtype) in Isa::available().into_iter().flat_map(|isa| [(isa, DType::F32), (isa, DType::BF16)]) {
-        // Weights stored for any level serve every instruction set.
-        for level in Level::ALL {
+        // Weights stored for any level, and in either form, serve every instruction set.
+        let forms = |level| {
+            let (usual, suited) =
+                (WeightForm::new(level, dtype, &spec), WeightForm::with_extents(level, dtype, &spec));
+            [Some(usual), (suited != usual).then_some(suited)].into_iter().flatten()
+        };
+        for (level, form) in
+            Level::ALL.into_iter().flat_map(|level| forms(level).map(move |form| (level, form)))
+        {
             let mut y = before.clone();
-            run(isa, WeightForm::new(level, dtype, &spec), &spec, &x, &w, &mut y, &epilogue);
+            run(isa, form, &spec, &x, &w, &mut y, &epilogue);
+            // Panels of eight columns are not multiplied in pairs.
+            let columns = form.layout.filter(|layout| layout.side == Side::Columns);
+            let in_pairs = isa.has_bf16_dot() && columns.is_none_or(|layout| layout.width > 8);
             let wanted = match dtype {
                 DType::BF16 if spec.is_depthwise() => &exact,
-                DType::BF16 if isa.has_bf16_dot() => &both,
+                DType::BF16 if in_pairs => &both,
                 DType::BF16 => &weights,
                 _ => &exact,
             };
@@ -193,6 +203,10 @@ fn patches_points_and_squares() {
         };
     square(&mut random, [3, 33, 1], [32, 24], 8, 8, 0);
     square(&mut random, [20, 17, 1], [5, 9], 1, 1, 0);
+    // Pixels as rows: partial sums over two K blocks, several row tiles, and channels that fill no panel.
+    square(&mut random, [1100, 40, 1], [3, 7], 1, 1, 0);
+    square(&mut random, [33, 70, 1], [9, 9], 1, 1, 0);
+    square(&mut random, [7, 3, 1], [1, 2], 1, 1, 0);
     square(&mut random, [8, 15, 1], [13, 11], 3, 1, 1);
     square(&mut random, [3, 9, 1], [15, 20], 3, 2, 1);
     square(&mut random, [12, 6, 3], [10, 7], 3, 1, 1);
@@ -249,13 +263,15 @@ fn threads_do_not_change_the_bits() {
         ([64, 64, 4], 64, 1, 32),
         ([512, 512, 512], 5, 1, 2),
         ([1, 64, 1], 10, 5, 0),
+        ([160, 330, 1], 1, 1, 0),
     ] {
+        let input = if kernel == 1 { 300 } else { 900 };
         let sizes = ConvSizes {
             batch: 1,
             in_channels: io[0],
             out_channels: io[1],
             groups: io[2],
-            input: &[900],
+            input: &[input],
             kernel: &[kernel],
             strides: &[stride],
             dilations: &[1],
@@ -271,7 +287,8 @@ fn threads_do_not_change_the_bits() {
             let bits = |pool: &rayon::ThreadPool| {
                 let mut y = vec![0.0; spec.output_len()];
                 pool.install(|| {
-                    run(isa, WeightForm::new(isa.level(), dtype, &spec), &spec, &x, &w, &mut y, &epilogue)
+                    let form = WeightForm::with_extents(isa.level(), dtype, &spec);
+                    run(isa, form, &spec, &x, &w, &mut y, &epilogue)
                 });
                 y.iter().map(|y| y.to_bits()).collect::<Vec<_>>()
             };
@@ -333,4 +350,17 @@ fn misfits_are_refused() {
     assert!(ConvWeight::new(form, &[0; 7]).is_err());
     assert!(WeightForm::parse("f32-plain", &spec).is_err());
     assert!(WeightForm::parse("f32-nr32", &spec).is_err());
+
+    // A weight in panels of columns serves single pixels alone.
+    let point = ConvSizes { groups: 1, kernel: &[1], ..sizes };
+    let spec = ConvSpec::new(&point).unwrap();
+    let form = WeightForm::with_extents(isa.level(), DType::F32, &spec);
+    assert_ne!(form, WeightForm::new(isa.level(), DType::F32, &spec));
+    let data = vec![1.0f32; form.bytes() / 4];
+    let weight = ConvWeight::new(form, bytemuck::cast_slice(&data)).unwrap();
+    let mut y = [0.0; 60];
+    conv(isa, &spec, &x, &weight, &mut y, &plain).unwrap();
+    assert_eq!(y, [4.0; 60]);
+    let strided = ConvSpec::new(&ConvSizes { strides: &[2], ..point }).unwrap();
+    assert_eq!(conv(isa, &strided, &x, &weight, &mut y[..30], &plain), Err(ConvError::Weight));
 }

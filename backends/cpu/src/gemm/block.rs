@@ -5,7 +5,8 @@ use super::bytes::Dequantise;
 use super::epilogue::{Bias, Epilogue, Finish, Residual};
 use super::layout::RowTiles;
 use super::right::Right;
-use super::tile::{FAR, LINE, MAX_ROWS, MAX_WIDTH, TileCall, TileFn, Tiles};
+use super::tile::{FAR, LINE, MAX_WIDTH, TileCall, TileFn, Tiles};
+use super::turn::{TURNED, turn};
 use crate::scratch::with_scratch;
 use crate::threads::split;
 use std::mem::MaybeUninit;
@@ -40,10 +41,13 @@ pub(crate) struct Product<'a, R: Right> {
     pub right: R,
     pub c: *mut f32,
     pub c_stride: usize,
+    /// Whether C is stored transposed: element (row, column) at `column * c_stride + row`. Bias by rows and residuals
+    /// are those of C as it is stored.
+    pub turned: bool,
     pub epilogue: Epilogue<'a>,
     /// How sums of bytes become numbers.
     pub dequantise: Option<Dequantise>,
-    /// First row of C in the bias by rows and the residuals (C itself begins at `c`).
+    /// First row of C in the bias by rows and the residuals (C itself begins at `c`); first column where it is turned.
     pub first_row: usize,
 }
 
@@ -185,6 +189,7 @@ impl<R: Right> Product<'_, R> {
         let epilogue = &self.epilogue;
         // A bias by columns is where the sum starts, if nothing else is asked for and whole vectors are stored.
         let plain = self.dequantise.is_none()
+            && !self.turned
             && epilogue.is_bias_only()
             && covered == part.columns
             && !matches!(epilogue.bias, Bias::Rows(_));
@@ -192,9 +197,9 @@ impl<R: Right> Product<'_, R> {
             Bias::Columns(bias) => bias.as_ptr().wrapping_add(part.column),
             _ => null(),
         };
-        let mut tile = Tile(MaybeUninit::uninit());
-        let c_at = part.row * self.c_stride + part.column;
-        let c = self.c.wrapping_add(c_at);
+        let (mut tile, mut turned) = (Tile::new(), Tile::new());
+        let place = Place::of(part, self.turned);
+        let c = self.c.wrapping_add(place.row * self.c_stride + place.column);
         let (init, init_stride) = match (part.run.first, plain) {
             (true, true) => (bias_columns, 0),
             (true, false) => (null(), 0),
@@ -203,7 +208,7 @@ impl<R: Right> Product<'_, R> {
         let (out, out_stride) = match (part.run.last, plain) {
             (false, _) => (part.sums, self.width),
             (true, true) => (c, self.c_stride),
-            (true, false) => (tile.0.as_mut_ptr().cast(), covered),
+            (true, false) => (tile.start(), covered),
         };
         // SAFETY: `plain` means that whole vectors lie within the bias and the row of C; partial sums have room
         // for whole panels, and the local tile for the largest kernel.
@@ -229,14 +234,22 @@ impl<R: Right> Product<'_, R> {
             // SAFETY: the part lies in the product; its sums are in the local tile.
             unsafe { dequantise.apply(part.row, part.rows, part.column, part.columns, out, out_stride) };
         }
-        // SAFETY: the part lies in the product; its sums are in the local tile.
-        unsafe { self.finish((part.row, part.rows), (part.column, part.columns), out, out_stride) };
+        let (sums, sums_stride) = if self.turned {
+            let to = turned.start();
+            // SAFETY: both tiles have room for the largest kernel's rows and columns, filled up to whole vectors.
+            unsafe { turn(self.tiles.isa, part.rows, covered, (out, out_stride), (to, TURNED)) };
+            (to.cast_const(), TURNED)
+        } else {
+            (out.cast_const(), out_stride)
+        };
+        // SAFETY: the part lies in the product; its sums are in a local tile.
+        unsafe { self.finish((place.row, place.rows), (place.column, place.columns), sums, sums_stride) };
     }
 
-    /// Writes sums of these rows and columns (the first, and how many) to C through the epilogue.
+    /// Writes sums of these rows and columns (the first, and how many) of C, as it is stored, through the epilogue.
     ///
     /// # Safety
-    /// The rows and columns lie in the product, and no one else touches them; the sums are readable, row r at
+    /// The rows and columns lie in C, and no one else touches them; the sums are readable, row r at
     /// `r * sums_stride`.
     pub unsafe fn finish(
         &self,
@@ -246,8 +259,18 @@ impl<R: Right> Product<'_, R> {
         sums_stride: usize,
     ) {
         let epilogue = &self.epilogue;
-        let (before, before_stride) = self.residual(epilogue.residual_before, row, column);
-        let (after, after_stride) = self.residual(epilogue.residual_after, row, column);
+        let c = self.c.wrapping_add(row * self.c_stride + column);
+        let (row, column) =
+            if self.turned { (row, column + self.first_row) } else { (row + self.first_row, column) };
+        let residual = |residual: Option<Residual<'_>>| match residual {
+            None => (null(), 0),
+            Some(Residual::From { data, stride }) => {
+                (data.as_ptr().wrapping_add(row * stride + column), stride)
+            }
+            Some(Residual::Output) => (c.cast_const(), self.c_stride),
+        };
+        let (before, before_stride) = residual(epilogue.residual_before);
+        let (after, after_stride) = residual(epilogue.residual_after);
         let finish = Finish {
             isa: self.tiles.isa,
             rows,
@@ -260,7 +283,7 @@ impl<R: Right> Product<'_, R> {
                 _ => null(),
             },
             bias_rows: match epilogue.bias {
-                Bias::Rows(bias) => bias.as_ptr().wrapping_add(self.first_row + row),
+                Bias::Rows(bias) => bias.as_ptr().wrapping_add(row),
                 _ => null(),
             },
             before,
@@ -270,29 +293,46 @@ impl<R: Right> Product<'_, R> {
             shift: epilogue.shift,
             after,
             after_stride,
-            c: self.c.wrapping_add(row * self.c_stride + column),
+            c,
             c_stride: self.c_stride,
         };
         // SAFETY: bias and residuals have C's shape, which was checked when the call was accepted.
         unsafe { finish.apply() };
     }
-
-    fn residual(&self, residual: Option<Residual<'_>>, row: usize, column: usize) -> (*const f32, usize) {
-        match residual {
-            None => (null(), 0),
-            Some(Residual::From { data, stride }) => {
-                (data.as_ptr().wrapping_add((self.first_row + row) * stride + column), stride)
-            }
-            Some(Residual::Output) => {
-                (self.c.wrapping_add(row * self.c_stride + column).cast_const(), self.c_stride)
-            }
-        }
-    }
 }
 
 /// A tile of results before its epilogue.
 #[repr(align(64))]
-struct Tile(MaybeUninit<[f32; MAX_ROWS * MAX_WIDTH]>);
+struct Tile(MaybeUninit<[f32; TURNED * MAX_WIDTH]>);
+
+impl Tile {
+    fn new() -> Tile {
+        Tile(MaybeUninit::uninit())
+    }
+
+    fn start(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// What a part covers of C as it is stored.
+struct Place {
+    row: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
+}
+
+impl Place {
+    fn of(part: &Part, turned: bool) -> Place {
+        let &Part { row, rows, column, columns, .. } = part;
+        if turned {
+            Place { row: column, rows: columns, column: row, columns: rows }
+        } else {
+            Place { row, rows, column, columns }
+        }
+    }
+}
 
 /// One K block of a block of C.
 struct Run {

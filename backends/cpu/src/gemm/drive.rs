@@ -72,7 +72,8 @@ pub fn gemm_packed(
         if right.streams(a.rows) {
             few_rows(tiles, a, layout, right, c, c_stride, epilogue);
         } else {
-            shared_left(tiles, a, layout, right, c, c_stride, epilogue);
+            let stored = Stored { c, stride: c_stride, turned: false };
+            shared_left(tiles, a, layout, right, stored, epilogue);
         }
         return Ok(());
     }
@@ -80,15 +81,56 @@ pub fn gemm_packed(
         bytes_left(isa, a, b, c, c_stride, epilogue);
         return Ok(());
     }
+    packed_right(isa, a, b, Stored { c, stride: c_stride, turned: false }, epilogue);
+    Ok(())
+}
+
+/// As [`gemm_packed`] with C stored transposed: element (r, j) lies at `j * c_stride + r`, which is what a convolution of
+/// single pixels wants whose pixels are the rows. The bias (by rows alone) and the residuals are those of C as it is
+/// stored. Weights of bytes and compact ones are refused.
+pub fn gemm_packed_turned(
+    isa: Isa,
+    a: &Matrix<'_>,
+    b: &Packed<'_>,
+    c: &mut [f32],
+    c_stride: usize,
+    epilogue: &Epilogue<'_>,
+) -> Result<(), GemmError> {
+    let layout = b.layout();
+    if layout.side != Side::Columns || layout.dtype == DType::I8 || layout.compact {
+        return Err(GemmError::Tag { tag: layout.tag() });
+    }
+    expect("columns of A", layout.k, a.cols)?;
+    a.check("A", 0)?;
+    check_result(layout.len, a.rows, c.len(), c_stride)?;
+    check_epilogue(layout.len, a.rows, epilogue)?;
+    if let Bias::Columns(bias) = epilogue.bias {
+        expect("bias by columns of a transposed result", 0, bias.len().max(1))?;
+    }
+    if a.rows > 0 && layout.len > 0 {
+        packed_right(isa, a, b, Stored { c, stride: c_stride, turned: true }, epilogue);
+    }
+    Ok(())
+}
+
+/// Where C goes: see [`Product`].
+struct Stored<'a> {
+    c: &'a mut [f32],
+    stride: usize,
+    turned: bool,
+}
+
+/// The product with a weight that is not of bytes.
+fn packed_right(isa: Isa, a: &Matrix<'_>, b: &Packed<'_>, stored: Stored<'_>, epilogue: &Epilogue<'_>) {
+    let layout = b.layout();
     let tiles = Tiles::of(isa, Words::of(layout.dtype).unwrap_or(Words::Floats), layout.width);
     if layout.dtype == DType::BF16 && tiles.words == Words::Floats {
         let right = Widened { isa, data: b.ptr(), width: layout.width, words: layout.words() };
-        shared_left(tiles, a, layout, right, c, c_stride, epilogue);
+        shared_left(tiles, a, layout, right, stored, epilogue);
     } else {
         let right = Ready { data: b.ptr(), width: layout.width, k: layout.words() };
-        shared_left(tiles, a, layout, right, c, c_stride, epilogue);
+        shared_left(tiles, a, layout, right, stored, epilogue);
     }
-    Ok(())
 }
 
 /// Packs A once, with all threads, then computes the blocks of C from it.
@@ -97,12 +139,12 @@ fn shared_left<R: Right>(
     a: &Matrix<'_>,
     layout: &PackedLayout,
     right: R,
-    c: &mut [f32],
-    c_stride: usize,
+    stored: Stored<'_>,
     epilogue: &Epilogue<'_>,
 ) {
     let (k, n) = (tiles.words.count(layout.k), layout.len);
     let most = (PACKED_LEFT / k.max(1)).clamp(tiles.max_rows(), a.rows.max(tiles.max_rows()));
+    let Stored { c, stride: c_stride, turned } = stored;
     let c = SharedMut::new(c);
     for chunk in 0..a.rows.div_ceil(most) {
         let range = split(a.rows, a.rows.div_ceil(most), chunk);
@@ -117,8 +159,9 @@ fn shared_left<R: Right>(
             n,
             width: layout.width,
             right,
-            c: c.ptr().wrapping_add(range.start * c_stride),
+            c: c.ptr().wrapping_add(range.start * if turned { 1 } else { c_stride }),
             c_stride,
+            turned,
             epilogue: *epilogue,
             dequantise: None,
             first_row: range.start,
@@ -177,6 +220,7 @@ fn few_rows(
             right,
             c: c.as_mut_ptr(),
             c_stride,
+            turned: false,
             epilogue: *epilogue,
             dequantise: None,
             first_row: 0,
@@ -266,6 +310,7 @@ fn bytes_left(
                 right: ready,
                 c: c.ptr().wrapping_add(range.start * c_stride),
                 c_stride,
+                turned: false,
                 epilogue: *epilogue,
                 dequantise: Some(Dequantise {
                     isa,
@@ -437,6 +482,7 @@ pub fn gemm_batched(
         right,
         c: c.ptr().wrapping_add(index * batch.c_stride),
         c_stride,
+        turned: false,
         epilogue: *epilogue,
         dequantise: None,
         first_row: 0,

@@ -15,7 +15,7 @@
 //! the problem but for the packing scratch that each thread keeps. Results do not depend on the threads.
 //!
 //! Files: `layout` (packed formats), `pack`, `pairs` and `bytes` (copying into them, in f32, bf16 and i8), `compact` (exact f32 in fewer bits), `tile` and `dot`
-//! (micro-kernels), `epilogue`, `right` (forms of B), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
+//! (micro-kernels), `epilogue`, `right` (forms of B), `turn` (results stored transposed), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
 
 mod block;
 mod bytes;
@@ -30,8 +30,9 @@ mod right;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod turn;
 
-pub use drive::{Batch, gemm, gemm_batched, gemm_packed};
+pub use drive::{Batch, gemm, gemm_batched, gemm_packed, gemm_packed_turned};
 pub use epilogue::{Activation, Bias, Epilogue, Residual};
 pub use layout::{PACK_ALIGN, PackedLayout, Side};
 
@@ -40,12 +41,12 @@ pub(crate) use block::Product;
 pub(crate) use dot::Pairs;
 pub(crate) use dot::{Dot, Floats, Words};
 pub(crate) use drive::{Cut, k_block};
-pub(crate) use epilogue::Finish;
+pub(crate) use epilogue::{Finish, activate};
 pub(crate) use layout::{RowTiles, WORD};
 pub(crate) use pack::Lanes;
 pub(crate) use pairs::{JOINED, join_rows, join_strided, widen_rows};
 pub(crate) use right::Right;
-pub(crate) use tile::{LINE, MAX_ROWS, MAX_WIDTH, TileCall, Tiles, panel_width, prefetch};
+pub(crate) use tile::{LINE, MAX_ROWS, MAX_WIDTH, TileCall, Tiles, panel_width};
 
 use frit_ir::DType;
 

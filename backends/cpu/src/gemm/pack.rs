@@ -6,6 +6,7 @@
 use super::dot::Words;
 use super::tile::Tiles;
 use crate::isa::{Isa, Level};
+use crate::simd::{Cache, Simd, Vectorised, dispatch, prefetch};
 
 /// A set of `lanes` vectors of length `k` in memory: element (k, lane) at `k * k_stride + lane * lane_stride`.
 #[derive(Clone, Copy)]
@@ -44,7 +45,7 @@ impl Lanes {
                 return;
             }
             if self.lane_stride == 1 {
-                self.copy_rows(width, dst);
+                dispatch(isa, Across { from: *self, width, to: dst });
                 return;
             }
             #[cfg(target_arch = "x86_64")]
@@ -79,24 +80,41 @@ impl Lanes {
             }
         }
     }
+}
 
-    /// Lanes that lie side by side: one short copy for each k.
-    unsafe fn copy_rows(&self, width: usize, dst: *mut f32) {
-        // SAFETY: the caller of `pack` vouches for the elements; a constant length becomes vector moves.
-        unsafe {
-            for k in 0..self.k {
-                let (from, to) = (self.src.add(k * self.k_stride), dst.add(k * width));
-                if self.lanes == 32 {
-                    to.copy_from_nonoverlapping(from, 32);
-                } else if self.lanes == 16 {
-                    to.copy_from_nonoverlapping(from, 16);
-                } else if self.lanes == 8 {
-                    to.copy_from_nonoverlapping(from, 8);
-                } else {
-                    to.copy_from_nonoverlapping(from, self.lanes);
-                }
-                for lane in self.lanes..width {
-                    *to.add(lane) = 0.0;
+/// Lanes that lie side by side: a few vectors for each k.
+struct Across {
+    from: Lanes,
+    width: usize,
+    to: *mut f32,
+}
+
+/// Rows ahead that are fetched: they lie too far apart for the hardware to know.
+const ROWS_AHEAD: usize = 12;
+
+impl Vectorised for Across {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Across { from: Lanes { src, lanes, k, k_stride, .. }, width, to } = self;
+        let total = k * width;
+        for row in 0..k {
+            let from = src.wrapping_add(row * k_stride);
+            for first in (0..width).step_by(S::LANES) {
+                let ahead = from.wrapping_add(ROWS_AHEAD * k_stride + first.min(lanes));
+                prefetch(Cache::Nearest, ahead);
+                let (there, at) = (lanes.saturating_sub(first), row * width + first);
+                // SAFETY: the caller of `pack` vouches for the lanes, and for `k * width` elements at `to`; what a
+                // vector writes beyond a row is written again with the next one.
+                unsafe {
+                    let from = from.wrapping_add(first);
+                    let x = if there >= S::LANES { s.load(from) } else { s.load_part(from, there) };
+                    if at + S::LANES <= total {
+                        s.store(to.add(at), x);
+                    } else {
+                        s.store_part(to.add(at), (width - first).min(S::LANES), x);
+                    }
                 }
             }
         }

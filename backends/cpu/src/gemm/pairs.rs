@@ -99,8 +99,9 @@ pub(crate) unsafe fn join_strided(low: *const f32, high: *const f32, stride: usi
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Lanes;
+    use crate::gemm::LINE;
     use crate::gemm::pack::transpose16;
-    use crate::gemm::{LINE, prefetch};
+    use crate::simd::{Cache, prefetch};
     use core::arch::x86_64::*;
 
     /// How many numbers ahead rows are fetched.
@@ -176,8 +177,8 @@ mod x86 {
                     for (i, row) in rows.iter_mut().enumerate().take(count) {
                         let from = self.src.wrapping_add((lane + i) * self.lane_stride + 2 * word);
                         // So many rows side by side are more than the hardware follows.
-                        prefetch(from.wrapping_add(AHEAD));
-                        prefetch(from.wrapping_add(AHEAD + LINE));
+                        prefetch(Cache::Second, from.wrapping_add(AHEAD));
+                        prefetch(Cache::Second, from.wrapping_add(AHEAD + LINE));
                         // SAFETY: lane `lane + i` exists, and the masks stop at the end of k.
                         *row = unsafe {
                             let low = _mm512_maskz_loadu_ps(low, from);

@@ -28,7 +28,7 @@ fn activation(kind: Activation, x: f64) -> f64 {
     match kind {
         Activation::None => x,
         Activation::Relu => x.max(0.0),
-        Activation::GeluErf => x * 0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        Activation::GeluErf | Activation::GeluNear => x * 0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::GeluTanh => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
             0.5 * x * (1.0 + inner.tanh())

@@ -9,7 +9,7 @@ use super::dot::{FoursVnni, Pairs};
 use crate::isa::{Isa, Level};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd};
+use crate::simd::{Cache, Portable, Simd, prefetch};
 
 /// Rows of the tallest tile of any instruction set.
 pub(crate) const MAX_ROWS: usize = 14;
@@ -46,18 +46,6 @@ pub(crate) struct TileCall {
 
 /// Elements of a cache line.
 pub(crate) const LINE: usize = 16;
-
-/// Asks for the cache line at `p`, which need not exist, to be brought into the second-level cache.
-#[inline(always)]
-pub(crate) fn prefetch(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch does not fault.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
 
 /// A micro-kernel of fixed height and width.
 ///
@@ -105,7 +93,7 @@ unsafe fn tile<S: Simd, D: Dot<S>, const ROWS: usize, const VECS: usize>(s: S, c
         let mut ahead = call.ahead;
         for _ in 0..call.k / 4 {
             for _ in 0..call.ahead_lines {
-                prefetch(ahead);
+                prefetch(Cache::Second, ahead);
                 ahead = ahead.wrapping_add(LINE);
             }
             step::<S, D, ROWS, VECS>(s, a, b, &mut acc);

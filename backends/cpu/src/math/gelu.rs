@@ -1,5 +1,6 @@
 //! The three forms of GELU that checkpoints use. Only they belong here.
 
+use super::erf::horner;
 use super::exp::{one_plus_exp, product_times_exp};
 use crate::simd::Simd;
 
@@ -195,6 +196,33 @@ pub fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {
     let q = s.add(s.lookup(&TAIL[0], at), q);
     let tail = product_times_exp(s, (half, q), s.neg(square), s.neg(low));
     s.sub(s.max(s.zero(), x), tail)
+}
+
+/// Where [`gelu_near`] takes Φ for 1.
+const NEAR: f32 = 4.4;
+/// Of (Φ(x) - 1/2) / x on |x| <= [`NEAR`], in powers of 2 (x / NEAR)² - 1, by the least error of x Φ(x), which is 2.5e-5,
+/// among those that end in 1/2 at the bound.
+const INNER: [f32; 9] = [
+    1.604_044_1e-1,
+    -7.861_234e-2,
+    5.525_081_2e-2,
+    -4.008_884_7e-2,
+    2.680_025_8e-2,
+    -1.597_806_4e-2,
+    1.099_179_9e-2,
+    -7.883_364e-3,
+    2.751_705_5e-3,
+];
+
+/// x Φ(x) within 3e-5, and 1e-7 x where that is more: for products of fewer bits, whose numbers end at 4e-3 of their size. A
+/// third of the work of [`gelu_erf`].
+#[inline(always)]
+pub fn gelu_near<S: Simd>(s: S, x: S::V) -> S::V {
+    // The bounds are the first operands: NaN passes through.
+    let x = s.max(s.splat(-NEAR), x);
+    let c = s.min(s.splat(NEAR), x);
+    let u = s.mul_add(s.mul(c, c), s.splat(2.0 / (NEAR * NEAR)), s.splat(-1.0));
+    s.mul(x, s.mul_add(c, horner(s, &INNER, u), s.splat(0.5)))
 }
 
 /// x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), ONNX Gelu with approximate="tanh". Within 2 ulp; results smaller than

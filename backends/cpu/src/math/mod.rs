@@ -17,7 +17,7 @@ mod tests;
 pub use acos::acos;
 pub use erf::erf;
 pub use exp::{exp, sigmoid, silu, tanh};
-pub use gelu::{gelu_erf, gelu_quick, gelu_tanh};
+pub use gelu::{gelu_erf, gelu_near, gelu_quick, gelu_tanh};
 pub use log::log;
 
 #[cfg(target_arch = "x86_64")]

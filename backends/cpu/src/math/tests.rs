@@ -14,6 +14,7 @@ enum F {
     Sigmoid,
     Silu,
     GeluErf,
+    GeluNear,
     GeluTanh,
     GeluQuick,
 }
@@ -37,6 +38,7 @@ impl Vectorised for Map<'_> {
                 F::Sigmoid => sigmoid(s, v),
                 F::Silu => silu(s, v),
                 F::GeluErf => gelu_erf(s, v),
+                F::GeluNear => gelu_near(s, v),
                 F::GeluTanh => gelu_tanh(s, v),
                 F::GeluQuick => gelu_quick(s, v),
             };
@@ -94,7 +96,7 @@ fn oracle(f: F, x: f32) -> f64 {
         F::Erf => erf64(x),
         F::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         F::Silu => x / (1.0 + (-x).exp()),
-        F::GeluErf => {
+        F::GeluErf | F::GeluNear => {
             let t = x.abs() / std::f64::consts::SQRT_2;
             x * if x < 0.0 { 0.5 * erfc64(t) } else { 1.0 - 0.5 * erfc64(t) }
         }
@@ -226,6 +228,7 @@ fn special_values() {
         F::Sigmoid,
         F::Silu,
         F::GeluErf,
+        F::GeluNear,
         F::GeluTanh,
         F::GeluQuick,
     ];
@@ -260,5 +263,20 @@ fn entry_points_agree_with_the_generic_form() {
         // SAFETY: the machine has AVX-512, as the Isa shows.
         let got = unsafe { _mm512_cvtss_f32(gelu_erf_avx512(_mm512_set1_ps(-0.75))) };
         assert_eq!(got, apply(isa, F::GeluErf, &[-0.75])[0]);
+    }
+}
+
+#[test]
+fn gelu_of_fewer_bits_is_near() {
+    let mut xs: Vec<f32> = (-12_000..12_000).map(|i| i as f32 * 1e-3).collect();
+    xs.extend([-1e30, -1e4, -30.0, 30.0, 1e4, 1e30]);
+    let wanted: Vec<f64> = xs.iter().map(|&x| oracle(F::GeluNear, x)).collect();
+    for isa in Isa::available() {
+        for ((&x, &y), &want) in xs.iter().zip(&apply(isa, F::GeluNear, &xs)).zip(&wanted) {
+            let error = (f64::from(y) - want).abs();
+            assert!(error <= 3e-5 + 1.2e-7 * f64::from(x.max(0.0)), "{isa:?}: {x} gives {y}, not {want}");
+        }
+        let ends = apply(isa, F::GeluNear, &[f32::INFINITY, f32::NEG_INFINITY]);
+        assert!(ends[0] == f32::INFINITY && ends[1].abs() < 3e-5, "{isa:?}: {ends:?}");
     }
 }

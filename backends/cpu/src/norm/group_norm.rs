@@ -3,6 +3,7 @@
 
 use super::{row_loop, sum, sum_square_deviation};
 use crate::error::{KernelError, at_least, count, exact, parameters};
+use crate::gemm::{Activation, activate};
 use crate::isa::Isa;
 use crate::operand::Source;
 use crate::simd::{Simd, Vectorised, dispatch};
@@ -25,6 +26,8 @@ pub struct GroupNorm<'a> {
     pub scale: Option<&'a [f32]>,
     /// Added to each channel.
     pub bias: Option<&'a [f32]>,
+    /// Applied to the result.
+    pub activation: Activation,
 }
 
 /// Normalises each group of each batch element; `x` may be the output buffer.
@@ -52,13 +55,17 @@ pub fn group_norm(isa: Isa, p: &GroupNorm<'_>, x: Source<'_, f32>, y: &mut [f32]
     parallel_for(p.batch * p.groups, (width as f64 * 0.3) as u64, |task| {
         // SAFETY: task * width + width <= n; groups are disjoint.
         let (x, y) = unsafe { (x.ptr().add(task * width), y.ptr().add(task * width)) };
-        dispatch(isa, Group { p, x, y, group: task % p.groups, width });
+        dispatch(isa, Group { p, isa, x, y, group: task % p.groups, width });
     });
     Ok(())
 }
 
+/// Elements that are in the nearest cache when their activation is applied.
+const NEAR: usize = 2048;
+
 struct Group<'a> {
     p: &'a GroupNorm<'a>,
+    isa: Isa,
     x: *const f32,
     y: *mut f32,
     group: usize,
@@ -69,7 +76,7 @@ impl Vectorised for Group<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Group { p, x, y, group, width } = self;
+        let Group { p, isa, x, y, group, width } = self;
         let channels = p.channels / p.groups;
         // SAFETY: x and y hold width = channels * inner elements; y is x or does not overlap it.
         unsafe {
@@ -80,7 +87,14 @@ impl Vectorised for Group<'_> {
                 let channel = group * channels + c;
                 let scale = factor * p.scale.and_then(|v| v.get(channel)).copied().unwrap_or(1.0);
                 let bias = p.bias.and_then(|v| v.get(channel)).copied().unwrap_or(0.0);
-                affine(s, p.inner, x.add(c * p.inner), y.add(c * p.inner), mean, scale, bias);
+                for from in (0..p.inner).step_by(NEAR) {
+                    let n = NEAR.min(p.inner - from);
+                    let at = c * p.inner + from;
+                    affine(s, n, x.add(at), y.add(at), mean, scale, bias);
+                    if p.activation != Activation::None {
+                        activate(isa, p.activation, n, y.add(at));
+                    }
+                }
             }
         }
     }

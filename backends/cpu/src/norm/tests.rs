@@ -1,6 +1,7 @@
 //! The norms against naive loops in f64, on every instruction set, at odd sizes.
 
 use super::*;
+use crate::gemm::Activation;
 use crate::operand::Source;
 use crate::testing::{Rng, assert_close, everywhere};
 
@@ -147,6 +148,7 @@ fn group_instance_and_batch_norm() {
             epsilon: 1e-5,
             scale: Some(&scale),
             bias: Some(&bias),
+            activation: Activation::None,
         };
         let width = channels / groups * inner;
         let mut want = vec![0f64; n];
@@ -170,6 +172,16 @@ fn group_instance_and_batch_norm() {
                 y
             },
             |isa, y| assert_close(&format!("{isa:?} {p:?}"), y, &want, 3e-5),
+        );
+        let activated: Vec<f64> = want.iter().map(|&v| v / (1.0 + (-v).exp())).collect();
+        let p = GroupNorm { activation: Activation::Silu, ..p };
+        everywhere(
+            |isa| {
+                let mut y = vec![0.0; n];
+                group_norm(isa, &p, Source::Slice(&x), &mut y).unwrap();
+                y
+            },
+            |isa, y| assert_close(&format!("{isa:?} {p:?}"), y, &activated, 3e-5),
         );
         let (mean, variance) =
             (rng.vec(channels), rng.vec(channels).iter().map(|v| v * v + 0.1).collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use crate::conv::{ConvError, ConvSizes, ConvSpec, ConvWeight, WeightForm, conv a
 use crate::gemm::{Activation, Bias, Epilogue, Residual};
 use crate::isa::{Isa, Level};
 use frit_backend::{Kernel, KernelError, Packing, Precision, Run};
-use frit_ir::{DType, Tensor, op};
+use frit_ir::{DType, Dim, Tensor, TensorType, op};
 
 type Selected = Option<Box<dyn Kernel>>;
 
@@ -24,7 +24,7 @@ pub(super) fn conv(cx: &Cx<'_>, op: &op::Conv) -> Selected {
 
 pub(super) fn fused_conv(cx: &Cx<'_>, op: &op::FusedConv) -> Selected {
     let (gain, shift) = (op.gain as f32, op.shift as f32);
-    select(cx, &op.conv(), Tail { activation: activation(op.activation), gain, shift }, "FusedConv")
+    select(cx, &op.conv(), Tail { activation: activation(cx, op.activation), gain, shift }, "FusedConv")
 }
 
 /// What a convolution ends in.
@@ -49,9 +49,8 @@ fn select(cx: &Cx<'_>, op: &op::Conv, tail: Tail, name: &'static str) -> Selecte
     let constant = cx.operand(1)?.constant;
     // Where products are int8, convolutions are bf16: their weights are few, their activations many.
     let dtype = if cx.request.precision == Precision::Exact { DType::F32 } else { DType::BF16 };
-    // The form depends on the weight's shape only, so any input that the kernel fits on will do here.
     let form = match w.fixed_shape().filter(|_| constant) {
-        Some(shape) => Some(WeightForm::new(cx.level, dtype, &geometry.least(&shape)?)),
+        Some(shape) => Some(geometry.form(cx.level, dtype, x, &shape)?),
         None => None,
     };
     let residual = cx.input(3).zip(cx.output(0)).is_some_and(|(r, o)| r.same(o));
@@ -93,6 +92,16 @@ impl Geometry {
             pads_end: &self.pads_end,
         };
         Ok(ConvSpec::new(&sizes)?)
+    }
+
+    /// The form of a constant weight of this shape for inputs of type `x`.
+    fn form(&self, level: Level, dtype: DType, x: &TensorType, w: &[usize]) -> Option<WeightForm> {
+        // Without extents the weight's shape decides, so any input that the kernel fits on will do.
+        let least = self.least(w)?;
+        let extents = x.shape.get(2..)?.iter().map(Dim::as_fixed).collect::<Option<Vec<usize>>>();
+        let Some(extents) = extents else { return Some(WeightForm::new(level, dtype, &least)) };
+        let input: Vec<usize> = [1, least.in_channels()].into_iter().chain(extents).collect();
+        Some(WeightForm::with_extents(level, dtype, &self.spec(&input, w).ok()?))
     }
 
     /// The convolution of this weight over one window.

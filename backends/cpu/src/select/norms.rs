@@ -83,16 +83,22 @@ pub(super) fn rms_norm(cx: &Cx<'_>, op: &op::RMSNormalization) -> Selected {
 }
 
 /// Norms over channels; `groups` 0 means one a channel.
-fn channels(cx: &Cx<'_>, name: &'static str, groups: usize, epsilon: f64) -> Selected {
+fn channels(
+    cx: &Cx<'_>,
+    name: &'static str,
+    groups: usize,
+    epsilon: f64,
+    activation: op::Activation,
+) -> Selected {
     cx.f32_input(0)?;
-    let isa = cx.isa;
+    let (isa, epsilon, activation) = (cx.isa, epsilon as f32, super::products::activation(cx, activation));
     kernel(name, move |run| {
         let x = run.source::<f32>(0)?;
         let (scale, bias) = (run.optional::<f32>(1)?, run.optional::<f32>(2)?);
         let out = run.output(0).map_err(|e| Fail::Contract(e.to_string()))?;
         let [batch, channels, inner] = around(out.shape, 1);
         let groups = if groups == 0 { channels.max(1) } else { groups };
-        let p = GroupNorm { batch, channels, inner, groups, epsilon: epsilon as f32, scale, bias };
+        let p = GroupNorm { batch, channels, inner, groups, epsilon, scale, bias, activation };
         Ok(norm::group_norm(isa, &p, x, out.slice_mut()?)?)
     })
     .in_place(vec![0])
@@ -101,11 +107,17 @@ fn channels(cx: &Cx<'_>, name: &'static str, groups: usize, epsilon: f64) -> Sel
 }
 
 pub(super) fn group_norm(cx: &Cx<'_>, op: &op::GroupNormalization) -> Selected {
-    channels(cx, "GroupNormalization", usize::try_from(op.groups).ok().filter(|&g| g > 0)?, op.epsilon)
+    let groups = usize::try_from(op.groups).ok().filter(|&g| g > 0)?;
+    channels(cx, "GroupNormalization", groups, op.epsilon, op::Activation::None)
 }
 
 pub(super) fn instance_norm(cx: &Cx<'_>, op: &op::InstanceNormalization) -> Selected {
-    channels(cx, "InstanceNormalization", 0, op.epsilon)
+    channels(cx, "InstanceNormalization", 0, op.epsilon, op::Activation::None)
+}
+
+pub(super) fn fused_group_norm(cx: &Cx<'_>, op: &op::FusedGroupNormalization) -> Selected {
+    let groups = usize::try_from(op.groups).ok()?;
+    channels(cx, "FusedGroupNormalization", groups, op.epsilon, op.activation)
 }
 
 pub(super) fn batch_norm(cx: &Cx<'_>, op: &op::BatchNormalization) -> Selected {

@@ -16,10 +16,12 @@ const WORTH_COMPACT: usize = 1 << 16;
 
 type Selected = Option<Box<dyn Kernel>>;
 
-pub(super) fn activation(a: op::Activation) -> Activation {
+/// The kernels' activation; where products are of fewer bits, GELU is too.
+pub(super) fn activation(cx: &Cx<'_>, a: op::Activation) -> Activation {
     match a {
         op::Activation::None => Activation::None,
         op::Activation::Relu => Activation::Relu,
+        op::Activation::Gelu if cx.request.precision != Precision::Exact => Activation::GeluNear,
         op::Activation::Gelu => Activation::GeluErf,
         op::Activation::GeluTanh => Activation::GeluTanh,
         op::Activation::QuickGelu => Activation::GeluQuick,
@@ -65,7 +67,7 @@ fn product(cx: &Cx<'_>, op: &op::FusedMatMul, name: &'static str) -> Selected {
         trans_a: op.trans_a,
         trans_b: op.trans_b,
         alpha: op.alpha as f32,
-        activation: activation(op.activation),
+        activation: activation(cx, op.activation),
         layout,
         in_place: if residual_in_place { vec![3] } else { Vec::new() },
     }))

@@ -152,6 +152,31 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
+/// Where a line that is fetched ahead should go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// The nearest cache.
+    Nearest,
+    /// The second one.
+    Second,
+}
+
+/// Asks for the cache line at `p`, which need not exist, to be brought into that cache.
+#[inline(always)]
+pub(crate) fn prefetch(into: Cache, p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch does not fault.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        match into {
+            Cache::Nearest => _mm_prefetch::<_MM_HINT_T0>(p.cast()),
+            Cache::Second => _mm_prefetch::<_MM_HINT_T1>(p.cast()),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (into, p);
+}
+
 /// A computation that can be compiled for each instruction set.
 pub trait Vectorised {
     /// What it gives.

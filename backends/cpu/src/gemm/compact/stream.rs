@@ -3,7 +3,7 @@
 //! the machine foresees: fetching ahead, or reading panels side by side, made it slower (docs/gemm.md).
 
 use super::{Coding, GROUP, LANES, NEUTRAL, NUMBERS, Panel, ROWS, WIDTH, WINDOW};
-use crate::gemm::prefetch;
+use crate::simd::{Cache, prefetch};
 use core::arch::x86_64::*;
 
 /// How far ahead panels are fetched for more than two rows, in bytes.
@@ -210,7 +210,7 @@ unsafe fn stream<D: Decode, const N: usize>(panel: &Panel<'_>, x: &[f32], sums: 
             if N > 2 {
                 // What is computed in between is too much for the machine to look past.
                 for line in 0..D::CODING.group() / LINE {
-                    prefetch(from.wrapping_add(AHEAD + line * LINE).cast());
+                    prefetch(Cache::Second, from.wrapping_add(AHEAD + line * LINE).cast());
                 }
             }
             let numbers = D::group(from);

@@ -19,8 +19,7 @@ impl Taps {
     pub fn new<'a>(elements: impl IntoIterator<Item = &'a [(usize, f64)]>) -> Taps {
         let mut taps = Taps { starts: vec![0], all: Vec::new() };
         for e in elements {
-            // What weighs nothing is not read.
-            taps.all.extend(e.iter().filter(|t| t.1 != 0.0).map(|&(i, w)| (i, w as f32)));
+            taps.all.extend(e.iter().map(|&(i, w)| (i, w as f32)));
             taps.starts.push(taps.all.len());
         }
         taps

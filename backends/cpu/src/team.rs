@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(crate) struct Team {
     done: AtomicU32,
     /// Helper jobs that were sent and have not ended.
     sent: AtomicU32,
+    /// A job that came to a thread which helps already, and now waits for another thread.
+    handed_on: AtomicBool,
     /// The open loop: written while closed and nobody is inside, read by those who entered.
     body: UnsafeCell<Option<Body<'static>>>,
     /// What a helper's task panicked with.
@@ -53,6 +55,8 @@ thread_local! {
     static TEAM: Arc<Team> = Arc::new(Team::new());
     /// Whether this thread is at work on a loop, as its caller or as a helper.
     static BUSY: Cell<bool> = const { Cell::new(false) };
+    /// The team that this thread serves; null for none.
+    static SERVING: Cell<*const Team> = const { Cell::new(std::ptr::null()) };
 }
 
 /// Runs `body(0)` here and `body(1)`, `body(2)`, ... on as many helpers of the current rayon pool as come in time:
@@ -74,6 +78,7 @@ impl Team {
             state: AtomicU64::new(0),
             done: AtomicU32::new(0),
             sent: AtomicU32::new(0),
+            handed_on: AtomicBool::new(false),
             body: UnsafeCell::new(None),
             panic: Mutex::new(None),
         }
@@ -105,8 +110,22 @@ impl Team {
         }
     }
 
-    /// A helper's life: loops as they come, until none has come for a while.
-    fn serve(&self) {
+    /// A helper's life: loops as they come, until none has come for a while. A helper that looks for other work may be
+    /// given a second job of its own team, which would be a helper without a thread: that one is passed on.
+    fn serve(self: Arc<Team>) {
+        let this = Arc::as_ptr(&self);
+        let outer = SERVING.replace(this);
+        if outer == this {
+            self.handed_on.store(true, Ordering::Relaxed);
+            rayon::spawn(move || self.serve());
+            return;
+        }
+        self.handed_on.store(false, Ordering::Relaxed);
+        self.help_for_a_while();
+        SERVING.set(outer);
+    }
+
+    fn help_for_a_while(&self) {
         let mut last_seen = 0;
         'served: loop {
             let mut since = Instant::now();
@@ -117,8 +136,10 @@ impl Team {
                     }
                     std::hint::spin_loop();
                 }
-                // What other sessions have for this thread goes first.
-                if rayon::yield_now() == Some(rayon::Yield::Executed) {
+                // What other sessions have for this thread goes first, but it would take back what it passed on.
+                if !self.handed_on.load(Ordering::Relaxed)
+                    && rayon::yield_now() == Some(rayon::Yield::Executed)
+                {
                     since = Instant::now();
                 }
                 if since.elapsed() > LINGER {

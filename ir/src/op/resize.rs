@@ -177,7 +177,8 @@ impl Resize {
             }
             normalise(&mut taps);
         }
-        Some(taps.into_iter().map(|(i, w)| (inside(i), w)).collect())
+        // What weighs nothing is no part of the result, infinite or not.
+        Some(taps.into_iter().filter(|t| t.1 != 0.0).map(|(i, w)| (inside(i), w)).collect())
     }
 
     /// The kernel at a distance.

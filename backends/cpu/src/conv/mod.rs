@@ -268,7 +268,7 @@ pub fn conv(
     let call = Call { isa, tiles, width, spec, x, weight: data, y: SharedMut::new(y), epilogue };
     match weight.form.layout {
         None => depthwise::run(&call),
-        Some(layout) if layout.side == Side::Columns => points::run(&call, &layout),
+        Some(layout) if layout.side == Side::Columns => points::run(&call, &layout)?,
         Some(layout) if halves => halves::run(&call, &layout),
         Some(layout) if spec.is_sliding(tiles.words) => sliding::run(&call, &layout),
         Some(layout) => im2col::run(&call, &layout),

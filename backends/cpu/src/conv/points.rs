@@ -3,7 +3,7 @@
 //! fill a panel of 32 and a piece.
 
 use super::{Call, ConvSpec};
-use crate::gemm::{Matrix, Packed, PackedLayout, gemm_packed_turned};
+use crate::gemm::{GemmError, Matrix, Packed, PackedLayout, gemm_packed_turned};
 
 /// Pixels of the largest maps whose pixels are rows: see docs/gemm.md.
 const PIXELS: usize = 400;
@@ -20,10 +20,10 @@ pub(super) fn suits(spec: &ConvSpec) -> bool {
 }
 
 /// Runs the convolution; `layout` is that of the weight.
-pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
+pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) -> Result<(), GemmError> {
     let spec = call.spec;
     let (pixels, channels) = (spec.pixels_in(), spec.group_in);
-    let Ok(weight) = Packed::new(*layout, bytemuck::cast_slice(call.weight)) else { return };
+    let weight = Packed::new(*layout, bytemuck::cast_slice(call.weight))?;
     for image in 0..spec.batch {
         let x = call.x.get(image * channels * pixels..).unwrap_or_default();
         let x = Matrix::strided(x, pixels, channels, 1, pixels);
@@ -31,7 +31,7 @@ pub(super) fn run(call: &Call<'_>, layout: &PackedLayout) {
         // SAFETY: the output was checked; the images' parts of it are disjoint.
         let y = unsafe { call.y.slice(first..first + spec.group_out * pixels) };
         let epilogue = call.epilogue_from(image, 0, spec.group_out);
-        let done = gemm_packed_turned(call.isa, &x, &weight, y, pixels, &epilogue);
-        debug_assert!(done.is_ok(), "the sizes were checked: {done:?}");
+        gemm_packed_turned(call.isa, &x, &weight, y, pixels, &epilogue)?;
     }
+    Ok(())
 }

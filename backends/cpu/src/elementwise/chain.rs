@@ -112,6 +112,7 @@ impl Chain {
             }
         }
         let mut places: Vec<usize> = (0..inputs + steps.len()).collect();
+        // None where there are too many inputs: then the last step, a function, finds none.
         let mut free: Vec<usize> = (inputs..MAX_PLACES).rev().collect();
         let mut chain = Chain { inputs, constants: Vec::new(), steps: Vec::new() };
         // Inputs and constants keep theirs from block to block.
@@ -135,7 +136,7 @@ impl Chain {
             let step = s.map(|r| places[usize::from(r)] as Register);
             chain.steps.push(Placed { step, to });
         }
-        if inputs > MAX_PLACES { Err(ChainError::TooWide) } else { Ok(chain) }
+        Ok(chain)
     }
 
     /// The chain of one function of one operand.

@@ -56,32 +56,23 @@ pub fn gemm_packed(
     epilogue: &Epilogue<'_>,
 ) -> Result<(), GemmError> {
     let layout = b.layout();
-    if layout.side != Side::Columns {
-        return Err(GemmError::Tag { tag: layout.tag() });
-    }
-    expect("columns of A", layout.k, a.cols)?;
-    a.check("A", 0)?;
-    check_result(a.rows, layout.len, c.len(), c_stride)?;
-    check_epilogue(a.rows, layout.len, epilogue)?;
-    if a.rows == 0 || layout.len == 0 {
+    let stored = Stored { c, stride: c_stride, turned: false };
+    if stored.check(a, layout, epilogue)? {
         return Ok(());
     }
     if layout.compact {
         let right = Compact::new(isa, layout, b.bytes)?;
         let tiles = Tiles::new(isa, layout.width);
         if right.streams(a.rows) {
-            few_rows(tiles, a, layout, right, c, c_stride, epilogue);
+            few_rows(tiles, a, layout, right, stored, epilogue);
         } else {
-            let stored = Stored { c, stride: c_stride, turned: false };
             shared_left(tiles, a, layout, right, stored, epilogue);
         }
-        return Ok(());
+    } else if layout.dtype == DType::I8 {
+        bytes_left(isa, a, b, stored, epilogue);
+    } else {
+        packed_right(isa, a, b, stored, epilogue);
     }
-    if layout.dtype == DType::I8 {
-        bytes_left(isa, a, b, c, c_stride, epilogue);
-        return Ok(());
-    }
-    packed_right(isa, a, b, Stored { c, stride: c_stride, turned: false }, epilogue);
     Ok(())
 }
 
@@ -97,18 +88,16 @@ pub fn gemm_packed_turned(
     epilogue: &Epilogue<'_>,
 ) -> Result<(), GemmError> {
     let layout = b.layout();
-    if layout.side != Side::Columns || layout.dtype == DType::I8 || layout.compact {
+    if layout.dtype == DType::I8 || layout.compact {
         return Err(GemmError::Tag { tag: layout.tag() });
     }
-    expect("columns of A", layout.k, a.cols)?;
-    a.check("A", 0)?;
-    check_result(layout.len, a.rows, c.len(), c_stride)?;
-    check_epilogue(layout.len, a.rows, epilogue)?;
+    let stored = Stored { c, stride: c_stride, turned: true };
+    let empty = stored.check(a, layout, epilogue)?;
     if let Bias::Columns(bias) = epilogue.bias {
         expect("bias by columns of a transposed result", 0, bias.len().max(1))?;
     }
-    if a.rows > 0 && layout.len > 0 {
-        packed_right(isa, a, b, Stored { c, stride: c_stride, turned: true }, epilogue);
+    if !empty {
+        packed_right(isa, a, b, stored, epilogue);
     }
     Ok(())
 }
@@ -118,6 +107,26 @@ struct Stored<'a> {
     c: &'a mut [f32],
     stride: usize,
     turned: bool,
+}
+
+impl Stored<'_> {
+    /// Checks the operands of a product with a weight packed by columns; true where nothing is to be computed.
+    fn check(
+        &self,
+        a: &Matrix<'_>,
+        layout: &PackedLayout,
+        epilogue: &Epilogue<'_>,
+    ) -> Result<bool, GemmError> {
+        if layout.side != Side::Columns {
+            return Err(GemmError::Tag { tag: layout.tag() });
+        }
+        expect("columns of A", layout.k, a.cols)?;
+        a.check("A", 0)?;
+        let (rows, columns) = if self.turned { (layout.len, a.rows) } else { (a.rows, layout.len) };
+        check_result(rows, columns, self.c.len(), self.stride)?;
+        check_epilogue(rows, columns, epilogue)?;
+        Ok(rows == 0 || columns == 0)
+    }
 }
 
 /// The product with a weight that is not of bytes.
@@ -133,6 +142,13 @@ fn packed_right(isa: Isa, a: &Matrix<'_>, b: &Packed<'_>, stored: Stored<'_>, ep
     }
 }
 
+/// The rows of A that are packed at a time, of so many words each.
+fn chunks(tiles: &Tiles, rows: usize, words: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = (PACKED_LEFT / words.max(1)).clamp(tiles.max_rows(), rows.max(tiles.max_rows()));
+    let parts = rows.div_ceil(most);
+    (0..parts).map(move |chunk| split(rows, parts, chunk))
+}
+
 /// Packs A once, with all threads, then computes the blocks of C from it.
 fn shared_left<R: Right>(
     tiles: Tiles,
@@ -143,11 +159,9 @@ fn shared_left<R: Right>(
     epilogue: &Epilogue<'_>,
 ) {
     let (k, n) = (tiles.words.count(layout.k), layout.len);
-    let most = (PACKED_LEFT / k.max(1)).clamp(tiles.max_rows(), a.rows.max(tiles.max_rows()));
     let Stored { c, stride: c_stride, turned } = stored;
     let c = SharedMut::new(c);
-    for chunk in 0..a.rows.div_ceil(most) {
-        let range = split(a.rows, a.rows.div_ceil(most), chunk);
+    for range in chunks(&tiles, a.rows, k) {
         let rows = RowTiles::new(range.len(), tiles.max_rows());
         let mut product = Product {
             tiles,
@@ -192,11 +206,11 @@ fn few_rows(
     a: &Matrix<'_>,
     layout: &PackedLayout,
     right: Compact<'_>,
-    c: &mut [f32],
-    c_stride: usize,
+    stored: Stored<'_>,
     epilogue: &Epilogue<'_>,
 ) {
     let (k, n, width) = (layout.k, layout.len, layout.width);
+    let Stored { c, stride: c_stride, turned } = stored;
     let rows = RowTiles::new(a.rows, compact::ROWS);
     let padded = k.next_multiple_of(compact::GROUP);
     with_scratch(padded * a.rows, |x| {
@@ -220,7 +234,7 @@ fn few_rows(
             right,
             c: c.as_mut_ptr(),
             c_stride,
-            turned: false,
+            turned,
             epilogue: *epilogue,
             dequantise: None,
             first_row: 0,
@@ -254,24 +268,16 @@ fn few_rows(
 }
 
 /// As [`shared_left`] for weights of bytes: the rows of A are quantised first, each on its own.
-fn bytes_left(
-    isa: Isa,
-    a: &Matrix<'_>,
-    b: &Packed<'_>,
-    c: &mut [f32],
-    c_stride: usize,
-    epilogue: &Epilogue<'_>,
-) {
+fn bytes_left(isa: Isa, a: &Matrix<'_>, b: &Packed<'_>, stored: Stored<'_>, epilogue: &Epilogue<'_>) {
     let layout = b.layout();
     let (k, n) = (layout.words(), layout.len);
     let tiles = Tiles::of(isa, Words::Fours, layout.width);
     let padded = n.next_multiple_of(layout.width);
     let ready = Ready { data: b.ptr(), width: layout.width, k };
     let scales = b.ptr::<f32>().wrapping_add(padded * k);
-    let most = (PACKED_LEFT / (2 * k).max(1)).clamp(tiles.max_rows(), a.rows.max(tiles.max_rows()));
+    let Stored { c, stride: c_stride, turned } = stored;
     let c = SharedMut::new(c);
-    for chunk in 0..a.rows.div_ceil(most) {
-        let range = split(a.rows, a.rows.div_ceil(most), chunk);
+    for range in chunks(&tiles, a.rows, 2 * k) {
         let rows = RowTiles::new(range.len(), tiles.max_rows());
         with_scratch(range.len() * (2 * k + 2), |scratch| {
             let (row_scales, words) = scratch.split_at_mut(2 * range.len());
@@ -310,7 +316,7 @@ fn bytes_left(
                 right: ready,
                 c: c.ptr().wrapping_add(range.start * c_stride),
                 c_stride,
-                turned: false,
+                turned,
                 epilogue: *epilogue,
                 dequantise: Some(Dequantise {
                     isa,

@@ -1,6 +1,6 @@
 //! Compact panels on AVX-512: unpacking a group in registers, and sums of few rows straight from memory. The format
 //! is in `mod.rs`; who computes which panels is decided in `drive`. A panel is read from its first byte to its last, which
-//! the machine foresees: fetching ahead, or reading panels side by side, made it slower (docs/gemm.md).
+//! the machine foresees: for one or two rows, fetching ahead or reading panels side by side made it slower (docs/gemm.md).
 
 use super::{Coding, GROUP, LANES, NEUTRAL, NUMBERS, Panel, ROWS, WIDTH, WINDOW};
 use crate::simd::{Cache, prefetch};
@@ -24,59 +24,40 @@ trait Decode {
     unsafe fn group(p: *const u8) -> [__m512; VECTORS];
 }
 
-struct Plain;
+/// Defines the codings whose vectors lie one after another: so many bytes each, and the numbers in them.
+macro_rules! apart {
+    ($($name:ident: $bytes:literal, |$p:ident| $numbers:expr;)*) => {$(
+        struct $name;
+
+        impl Decode for $name {
+            const CODING: Coding = Coding::$name;
+
+            #[inline(always)]
+            unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let mut out = [_mm512_setzero_ps(); VECTORS];
+                    for (v, out) in out.iter_mut().enumerate() {
+                        let $p = p.add($bytes * v);
+                        *out = $numbers;
+                    }
+                    out
+                }
+            }
+        }
+    )*};
+}
+
+apart! {
+    Plain: 64, |p| _mm512_loadu_ps(p.cast());
+    Half: 32, |p| _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()));
+    Brain: 32, |p| {
+        let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+    };
+}
+
 struct Window;
-struct Half;
-struct Brain;
-
-impl Decode for Plain {
-    const CODING: Coding = Coding::Plain;
-
-    #[inline(always)]
-    unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut out = [_mm512_setzero_ps(); VECTORS];
-            for (v, out) in out.iter_mut().enumerate() {
-                *out = _mm512_loadu_ps(p.add(64 * v).cast());
-            }
-            out
-        }
-    }
-}
-
-impl Decode for Half {
-    const CODING: Coding = Coding::Half;
-
-    #[inline(always)]
-    unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut out = [_mm512_setzero_ps(); VECTORS];
-            for (v, out) in out.iter_mut().enumerate() {
-                *out = _mm512_cvtph_ps(_mm256_loadu_si256(p.add(32 * v).cast()));
-            }
-            out
-        }
-    }
-}
-
-impl Decode for Brain {
-    const CODING: Coding = Coding::Brain;
-
-    #[inline(always)]
-    unsafe fn group(p: *const u8) -> [__m512; VECTORS] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut out = [_mm512_setzero_ps(); VECTORS];
-            for (v, out) in out.iter_mut().enumerate() {
-                let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.add(32 * v).cast()));
-                *out = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide));
-            }
-            out
-        }
-    }
-}
 
 impl Decode for Window {
     const CODING: Coding = Coding::Window;

@@ -3,8 +3,7 @@
 
 use super::{Call, ConvSpec};
 use crate::gemm::{
-    Cut, JOINED, LINE, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Words, join_rows, join_strided,
-    k_block,
+    Cut, JOINED, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Taps, Words, join_rows, join_taps, k_block,
 };
 use crate::isa::{Isa, Level};
 use crate::simd::{Cache, Simd, Vectorised, dispatch, prefetch};
@@ -100,24 +99,32 @@ impl Right for Columns<'_> {
             dispatch(self.isa, dense);
             return (scratch, self.width);
         }
-        let mut gather = Gather::new(self, panel, k.start * self.words.factor());
-        let direct = self.words == Words::Pairs && gather.is_dense() && matches!(self.spec.stride[2], 1 | 2);
-        for i in 0..k.len() {
+        let first = k.start * self.words.factor();
+        let mut gather = Gather::new(self, panel);
+        let mut joined = 0;
+        if self.words == Words::Pairs && gather.is_dense() && matches!(self.spec.stride[2], 1 | 2) {
+            let offsets: Vec<usize> = gather.runs.iter().map(|run| run.source).collect();
+            let (taps, plane) = (offsets.len(), self.spec.pixels_in());
+            let taps = Taps {
+                channel: self.x.wrapping_add(first / taps * plane),
+                plane,
+                offsets: &offsets,
+                tap: first % taps,
+                stride: self.spec.stride[2],
+            };
+            // A last word may have one k alone.
+            joined = k.len().min((self.spec.sum_len() - first) / 2);
             // SAFETY: `scratch` has room for a panel's width a word of k; pairs are only multiplied where the
             // machine converts them, in panels of 32; dense rows have all their inputs.
+            unsafe { join_taps(taps, joined, scratch) };
+        }
+        gather.start(first + joined * self.words.factor());
+        for i in joined..k.len() {
+            // SAFETY: as above.
             unsafe {
                 let row = scratch.add(i * self.width);
                 if self.words != Words::Pairs {
                     gather.row(row);
-                    continue;
-                }
-                if direct && let Some((low, high)) = gather.two() {
-                    let stride = self.spec.stride[2];
-                    join_strided(low, high, stride, row);
-                    // The next panel sees what comes after; channels lie too far apart for the hardware to know.
-                    for line in 0..(JOINED * stride).div_ceil(LINE) {
-                        prefetch(Cache::Second, low.wrapping_add(JOINED * stride + line * LINE));
-                    }
                     continue;
                 }
                 let mut two = [0f32; 2 * MAX_WIDTH];
@@ -142,33 +149,21 @@ struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    /// Begins with row `k`.
-    fn new(columns: &'a Columns<'a>, panel: usize, k: usize) -> Gather<'a> {
+    fn new(columns: &'a Columns<'a>, panel: usize) -> Gather<'a> {
         let (runs, lanes) = columns.runs(panel);
-        let taps = columns.spec.taps();
-        Gather { columns, runs, lanes, channel: k / taps, tap: k % taps }
+        Gather { columns, runs, lanes, channel: 0, tap: 0 }
+    }
+
+    /// Goes to row `k`.
+    fn start(&mut self, k: usize) {
+        let taps = self.columns.spec.taps();
+        (self.channel, self.tap) = (k / taps, k % taps);
     }
 
     /// Whether every row is a run of inputs as long as a panel of pairs is wide.
     fn is_dense(&self) -> bool {
         let whole = |run: &Run| run.count == JOINED;
         self.columns.width == JOINED && self.lanes == JOINED && self.runs.iter().all(whole)
-    }
-
-    /// Where the inputs of the next two rows begin, if both are there; the rows are dense.
-    fn two(&mut self) -> Option<(*const f32, *const f32)> {
-        let spec = self.columns.spec;
-        let at = |channel: usize, tap: usize| {
-            let run = self.runs.get(tap).filter(|_| channel < spec.group_in)?;
-            Some(self.columns.x.wrapping_add(channel * spec.pixels_in() + run.source))
-        };
-        let after =
-            |(channel, tap)| if tap + 1 == spec.taps() { (channel + 1, 0) } else { (channel, tap + 1) };
-        let first = (self.channel, self.tap);
-        let second = after(first);
-        let two = (at(first.0, first.1)?, at(second.0, second.1)?);
-        (self.channel, self.tap) = after(second);
-        Some(two)
     }
 
     /// Writes the next row; nothing where no k is left.

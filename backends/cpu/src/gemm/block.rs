@@ -118,9 +118,15 @@ impl<R: Right> Product<'_, R> {
             if self.right.packs() && run.panels.len() > 1 {
                 // B is near: read A once.
                 let located: Vec<_> = run.panels.clone().map(&panel).collect();
+                let count = located.len();
                 for t in run.tiles.clone() {
-                    for (p, &(b, b_stride)) in run.panels.clone().zip(&located) {
-                        self.tile(run, t, p, b, b_stride, Ahead::NOTHING);
+                    // While a row tile goes through the panels, the next is fetched, with each panel a part of it.
+                    let (words, next) = (run.k.len() / 4, self.rows.start(t + 1) - self.a_start);
+                    let share = self.rows.height(t).div_ceil(4 * count);
+                    let from = self.a.wrapping_add(next * self.k + run.k.start * self.rows.height(t));
+                    for (i, (p, &(b, b_stride))) in run.panels.clone().zip(&located).enumerate() {
+                        let ahead = Ahead { from: from.wrapping_add(i * words * share * LINE), lines: share };
+                        self.tile(run, t, p, b, b_stride, ahead);
                     }
                 }
             } else {

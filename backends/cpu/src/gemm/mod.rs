@@ -44,7 +44,7 @@ pub(crate) use drive::{Cut, k_block};
 pub(crate) use epilogue::{Finish, activate};
 pub(crate) use layout::{RowTiles, WORD};
 pub(crate) use pack::Lanes;
-pub(crate) use pairs::{JOINED, join_rows, join_strided, widen_rows};
+pub(crate) use pairs::{JOINED, Taps, join_rows, join_taps, widen_rows};
 pub(crate) use right::Right;
 pub(crate) use tile::{LINE, MAX_ROWS, MAX_WIDTH, TileCall, Tiles, panel_width};
 

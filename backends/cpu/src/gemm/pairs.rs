@@ -72,33 +72,65 @@ pub(crate) unsafe fn join_rows(low: *const f32, high: *const f32, width: usize, 
     }
 }
 
-/// Columns that [`join_strided`] writes.
+/// Columns that [`join_taps`] writes.
 pub(crate) const JOINED: usize = 32;
 
-/// Turns two runs of [`JOINED`] numbers, `stride` (1 or 2) apart, into one row of words.
+/// What the taps of a convolution see of channels: runs of [`JOINED`] numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Taps<'a> {
+    /// The channel to begin with.
+    pub channel: *const f32,
+    /// Numbers of a channel.
+    pub plane: usize,
+    /// Where the run of each tap begins in a channel.
+    pub offsets: &'a [usize],
+    /// The tap to begin with.
+    pub tap: usize,
+    /// Between the numbers of a run: 1 or 2.
+    pub stride: usize,
+}
+
+impl Taps<'_> {
+    /// Where the next run begins.
+    #[inline(always)]
+    fn next(&mut self) -> *const f32 {
+        let run = self.channel.wrapping_add(self.offsets.get(self.tap).copied().unwrap_or(0));
+        self.tap += 1;
+        if self.tap >= self.offsets.len() {
+            self.tap = 0;
+            self.channel = self.channel.wrapping_add(self.plane);
+        }
+        run
+    }
+}
+
+/// Turns the next `2 * words` runs into rows of [`JOINED`] words.
 ///
 /// # Safety
-/// The numbers are readable and `to` is writable; the machine has AVX-512 and converts pairs.
-pub(crate) unsafe fn join_strided(low: *const f32, high: *const f32, stride: usize, to: *mut f32) {
+/// The runs are readable and `to` is writable; the machine has AVX-512 and converts pairs.
+pub(crate) unsafe fn join_taps(taps: Taps<'_>, words: usize, to: *mut f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller's promise.
     unsafe {
-        if stride == 2 {
-            x86::join_even(low, high, to);
-        } else {
-            x86::join_rows(low, high, JOINED, to);
-        }
+        x86::join_taps(taps, words, to);
     }
     #[cfg(not(target_arch = "x86_64"))]
-    for j in 0..JOINED {
-        // SAFETY: the caller's promise.
-        unsafe { *to.add(j) = f32::from_bits(pair(*low.add(j * stride), *high.add(j * stride))) };
+    {
+        let mut taps = taps;
+        for word in 0..words {
+            let (low, high) = (taps.next(), taps.next());
+            for j in 0..JOINED {
+                let at = j * taps.stride;
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(word * JOINED + j) = f32::from_bits(pair(*low.add(at), *high.add(at))) };
+            }
+        }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Lanes;
+    use super::{JOINED, Lanes, Taps};
     use crate::gemm::LINE;
     use crate::gemm::pack::transpose16;
     use crate::simd::{Cache, prefetch};
@@ -106,6 +138,9 @@ mod x86 {
 
     /// How many numbers ahead rows are fetched.
     const AHEAD: usize = 96;
+    /// Channels ahead that are fetched while the runs of one are joined. No more, and no other panel's: channels often lie
+    /// a power of two of bytes apart, or nearly so, and then a cache keeps few of them.
+    const CHANNELS_AHEAD: usize = 20;
 
     fn first(n: usize) -> __mmask16 {
         if n >= 16 { !0 } else { (1 << n) - 1 }
@@ -131,6 +166,7 @@ mod x86 {
         _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, convert(low, high)))
     }
 
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn join_rows(low: *const f32, high: *const f32, width: usize, to: *mut f32) {
         for j in (0..width).step_by(16) {
@@ -143,8 +179,9 @@ mod x86 {
     }
 
     /// Every other number of two runs of 63, as 32 words.
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) unsafe fn join_even(low: *const f32, high: *const f32, to: *mut f32) {
+    unsafe fn join_even(low: *const f32, high: *const f32, to: *mut f32) {
         let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         for j in [0, 16] {
             let pick = |from: *const f32| {
@@ -157,6 +194,42 @@ mod x86 {
             };
             // SAFETY: the caller's promise.
             unsafe { _mm512_storeu_ps(to.add(j), join(pick(low), pick(high))) };
+        }
+    }
+
+    /// 64 numbers as 32 words: what two neighbouring taps see with a stride of two.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn join_neighbours(from: *const f32, to: *mut f32) {
+        for j in [0, 16] {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let words = convert(_mm512_loadu_ps(from.add(2 * j)), _mm512_loadu_ps(from.add(2 * j + 16)));
+                _mm512_storeu_ps(to.add(j), _mm512_castsi512_ps(words));
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn join_taps(mut taps: Taps<'_>, words: usize, to: *mut f32) {
+        let lines = (JOINED * taps.stride).div_ceil(LINE);
+        for word in 0..words {
+            let (low, high) = (taps.next(), taps.next());
+            for line in 0..=lines {
+                let later = high.wrapping_add(CHANNELS_AHEAD * taps.plane + line * LINE);
+                prefetch(Cache::Second, later);
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                let to = to.add(word * JOINED);
+                if taps.stride == 1 {
+                    join_rows(low, high, JOINED, to);
+                } else if high == low.wrapping_add(1) {
+                    join_neighbours(low, to);
+                } else {
+                    join_even(low, high, to);
+                }
+            }
         }
     }
 

@@ -127,6 +127,11 @@ fn measure_convolution(isa: Isa, spec: &ConvSpec, dtype: DType, threads: usize) 
     times
 }
 
+/// A cache line: artifacts align weights to them.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
 /// Sorted times of one product. Each repetition takes other weights, as the layers of a model do, so that they
 /// come from memory rather than from a cache.
 fn measure(
@@ -140,9 +145,9 @@ fn measure(
     let bytes = layout.bytes().unwrap_or(0);
     let copies = (256_000_000 / bytes).clamp(2, 60);
     let source: Vec<f32> = (0..k * n).map(|i| (i % 13) as f32 / 13.0 - 0.5).collect();
-    let weights: Vec<Vec<[u64; 8]>> = (0..copies)
+    let weights: Vec<Vec<Line>> = (0..copies)
         .map(|_| {
-            let mut weight = vec![[0u64; 8]; bytes.div_ceil(64)];
+            let mut weight = vec![Line([0; 64]); bytes.div_ceil(64)];
             let _ = pack(&layout, &Matrix::row_major(&source, k, n), bytemuck::cast_slice_mut(&mut weight));
             weight
         })

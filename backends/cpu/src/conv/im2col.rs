@@ -3,7 +3,8 @@
 
 use super::{Call, ConvSpec};
 use crate::gemm::{
-    Cut, JOINED, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Taps, Words, join_rows, join_taps, k_block,
+    Cut, JOINED, MAX_WIDTH, PackedLayout, Product, Right, RowTiles, Taps, Words, join_rows, join_taps,
+    k_block,
 };
 use crate::isa::{Isa, Level};
 use crate::simd::{Cache, Simd, Vectorised, dispatch, prefetch};

@@ -142,7 +142,7 @@ mod x86 {
     /// a power of two of bytes apart, or nearly so, and then a cache keeps few of them.
     const CHANNELS_AHEAD: usize = 20;
 
-    fn first(n: usize) -> __mmask16 {
+    fn first_of(n: usize) -> __mmask16 {
         if n >= 16 { !0 } else { (1 << n) - 1 }
     }
 
@@ -239,46 +239,80 @@ mod x86 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
         pub(super) unsafe fn pairs_along(&self, width: usize, dst: *mut f32) {
             let words = self.k.div_ceil(2);
-            let total = words * width;
             for lane in (0..width).step_by(16) {
                 let count = self.lanes.saturating_sub(lane).min(16);
-                let stored = first((width - lane).min(16));
-                for word in (0..words).step_by(16) {
-                    let left = self.k - 2 * word;
-                    let (low, high) = (first(left), first(left.saturating_sub(16)));
-                    let mut rows = [_mm512_setzero_ps(); 16];
-                    for (i, row) in rows.iter_mut().enumerate().take(count) {
-                        let from = self.src.wrapping_add((lane + i) * self.lane_stride + 2 * word);
+                let first = self.src.wrapping_add(lane * self.lane_stride);
+                for i in 0..count {
+                    for line in 0..AHEAD / LINE {
+                        prefetch(Cache::Second, first.wrapping_add(i * self.lane_stride + line * LINE));
+                    }
+                }
+                let mut word = 0;
+                // SAFETY: the lanes exist; whole vectors are stored where another row of words follows for each that
+                // they reach beyond their own (what they write there is written again later).
+                unsafe {
+                    while width > 1 && word + 32 <= words {
+                        let mut rows = [_mm512_setzero_ps(); 16];
+                        self.convert16::<true>(lane, count, word, &mut rows);
+                        transpose16(&mut rows);
+                        let to = dst.add(word * width + lane);
+                        // A loop of constant length keeps the vectors in registers.
+                        for (i, row) in rows.iter().enumerate() {
+                            _mm512_storeu_ps(to.add(i * width), *row);
+                        }
+                        word += 16;
+                    }
+                    while word < words {
+                        let run = (words - word).min(16);
+                        let mut rows = [_mm512_setzero_ps(); 16];
+                        self.convert16::<false>(lane, count, word, &mut rows);
+                        if width == 1 {
+                            _mm512_mask_storeu_ps(dst.add(word), first_of(run), rows[0]);
+                        } else {
+                            transpose16(&mut rows);
+                            let stored = first_of((width - lane).min(16));
+                            for (i, row) in rows.iter().enumerate().take(run) {
+                                _mm512_mask_storeu_ps(dst.add((word + i) * width + lane), stored, *row);
+                            }
+                        }
+                        word += run;
+                    }
+                }
+            }
+        }
+
+        /// Sixteen words from `word` on of up to sixteen lanes from `lane` on; `WHOLE` where that many are there.
+        ///
+        /// # Safety
+        /// `count` lanes from `lane` on exist, with words from `word` on.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+        unsafe fn convert16<const WHOLE: bool>(
+            &self,
+            lane: usize,
+            count: usize,
+            word: usize,
+            rows: &mut [__m512; 16],
+        ) {
+            let left = self.k - 2 * word;
+            let (low, high) = (first_of(left), first_of(left.saturating_sub(16)));
+            for (i, row) in rows.iter_mut().enumerate() {
+                if i >= count {
+                    continue;
+                }
+                let from = self.src.wrapping_add((lane + i) * self.lane_stride + 2 * word);
+                // SAFETY: lane `lane + i` exists, and the masks stop at the end of k.
+                *row = unsafe {
+                    _mm512_castsi512_ps(if WHOLE {
                         // So many rows side by side are more than the hardware follows.
                         prefetch(Cache::Second, from.wrapping_add(AHEAD));
                         prefetch(Cache::Second, from.wrapping_add(AHEAD + LINE));
-                        // SAFETY: lane `lane + i` exists, and the masks stop at the end of k.
-                        *row = unsafe {
-                            let low = _mm512_maskz_loadu_ps(low, from);
-                            let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(16));
-                            _mm512_castsi512_ps(convert(low, high))
-                        };
-                    }
-                    let run = (words - word).min(16);
-                    if width == 1 {
-                        // SAFETY: `run` words from `word` on are there.
-                        unsafe { _mm512_mask_storeu_ps(dst.add(word), first(run), rows[0]) };
-                        continue;
-                    }
-                    transpose16(&mut rows);
-                    for (i, row) in rows.iter().enumerate().take(run) {
-                        let at = (word + i) * width + lane;
-                        // SAFETY: a whole vector only where `dst` has room for it (what it writes beyond these
-                        // lanes is written again later), else the lanes stored.
-                        unsafe {
-                            if at + 16 <= total {
-                                _mm512_storeu_ps(dst.add(at), *row);
-                            } else {
-                                _mm512_mask_storeu_ps(dst.add(at), stored, *row);
-                            }
-                        }
-                    }
-                }
+                        convert(_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)))
+                    } else {
+                        let low = _mm512_maskz_loadu_ps(low, from);
+                        convert(low, _mm512_maskz_loadu_ps(high, from.wrapping_add(16)))
+                    })
+                };
             }
         }
 
@@ -289,13 +323,13 @@ mod x86 {
                 let from = self.src.wrapping_add(2 * word * self.k_stride);
                 let has_second = 2 * word + 1 < self.k;
                 for lane in (0..width).step_by(16) {
-                    let there = first(self.lanes.saturating_sub(lane));
+                    let there = first_of(self.lanes.saturating_sub(lane));
                     let second = if has_second { there } else { 0 };
                     // SAFETY: the masks stop at the last lane and at the last k; `dst` has `width` words a row.
                     unsafe {
                         let low = _mm512_maskz_loadu_ps(there, from.wrapping_add(lane));
                         let high = _mm512_maskz_loadu_ps(second, from.wrapping_add(self.k_stride + lane));
-                        let stored = first((width - lane).min(16));
+                        let stored = first_of((width - lane).min(16));
                         _mm512_mask_storeu_ps(dst.add(word * width + lane), stored, join(low, high));
                     }
                 }

@@ -70,6 +70,16 @@ pub(super) fn after_block(
     Ahead { rows, current: 0, row: 0 }
 }
 
+/// The keys and the values of a block.
+pub(super) fn block(p: &Attention<'_>, part: &Part, keys: Range<usize>) -> [Ahead<1>; 2] {
+    let e = p.extents;
+    let kv_head = part.head / (e.heads / e.kv_heads);
+    [(p.k, e.dim), (p.v, e.value_dim)].map(|((data, strides), width)| {
+        let rows = [Rows::new(data.as_ptr(), strides, part.batch, kv_head, keys.clone(), width)];
+        Ahead { rows, current: 0, row: 0 }
+    })
+}
+
 /// What the biases add to these `keys` of some `queries`, where every query has numbers of its own.
 pub(super) fn biases(p: &Attention<'_>, part: &Part, queries: Range<usize>, keys: &Range<usize>) -> Ahead<2> {
     let rows = p.biases.map(|bias| match bias {

@@ -3,7 +3,7 @@
 
 use super::online::{self, Place, State};
 use super::{Attention, Extents, FEW_ROWS, Strides};
-use crate::gemm::LINE;
+use crate::gemm::{Floats, LINE};
 use crate::simd::{Cache, Simd, Vectorised, prefetch};
 
 /// Keys between two looks at the running maximum.
@@ -82,7 +82,7 @@ impl Task<'_> {
                     let at = Place { batch: self.batch, head, query, key, keys };
                     let row = scores.add(r * BLOCK);
                     let max = online::mask(s, p, at, row, padded);
-                    shrink[r] = online::update(s, state, max, row, padded);
+                    shrink[r] = online::update::<S, Floats>(s, state, max, row, padded);
                 }
                 let v = v.add(key * p.v.1.row);
                 weigh::<S, R>(s, keys, e.value_dim, scores, v, p.v.1.row, sums.as_mut_ptr(), &shrink);

@@ -1,48 +1,88 @@
 //! In what numbers attention multiplies: f32, or bf16 in pairs with f32 sums. Packing of keys and values for each, and
-//! how rows of queries and weights are made ready. Tiles count in words, as those of `crate::gemm` do.
+//! how rows of queries and weights become words. Tiles count in words, as those of `crate::gemm` do.
 
+use crate::gemm::{Dot, Floats};
 #[cfg(target_arch = "x86_64")]
-use crate::gemm::Pairs;
-use crate::gemm::{Dot, Floats, Lanes};
+use crate::gemm::{Lanes, Pairs};
+use crate::math;
 use crate::simd::Simd;
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::{__m512, __m512bh, _mm512_cvtne2ps_pbh};
 
 /// The numbers of a product's operands.
 pub(super) trait Numbers<S: Simd>: Dot<S> {
     /// Numbers in a word.
     const A_WORD: usize;
 
-    /// Packs keys into panels: panel c holds, for each word of `dim`, those of its keys side by side; keys that are
-    /// missing in the last panel are zeros.
+    /// e^x as exactly as a weight needs, for x <= 0; 0 for minus infinity.
+    fn exp(s: S, x: S::V) -> S::V;
+
+    /// Writes the words of two vectors of numbers that lie side by side.
     /// # Safety
-    /// `k` holds `keys` rows of `dim`; `to` holds `keys` rounded up to panels times the words of `dim`.
+    /// `to` has room for them.
+    unsafe fn store(s: S, first: S::V, second: S::V, to: *mut f32);
+
+    /// Packs up to a panel of keys: for each word of `dim` those of the keys side by side, and zeros for the keys that
+    /// are missing.
+    /// # Safety
+    /// `k` holds `keys` rows of `dim`; `to` holds a panel for each word of `dim`.
     unsafe fn pack_k(s: S, k: *const f32, stride: usize, keys: usize, dim: usize, to: *mut f32);
 
-    /// Packs values into panels: panel c holds columns c * panel .. of each word of keys, one after the other; columns
-    /// beyond `dim` are zeros.
+    /// Packs some keys' values into panels `block` rows apart: panel c holds columns c * panel .. of each word of keys,
+    /// one after the other; columns beyond `dim` are zeros.
     /// # Safety
-    /// `v` holds `keys` rows of `dim`; `to` holds `block` rows of `dim` rounded up to panels.
+    /// `v` holds `keys` rows of `dim`; `to` holds so many rows of each panel.
     unsafe fn pack_v(s: S, v: *const f32, stride: usize, keys: usize, dim: usize, block: usize, to: *mut f32);
 
-    /// Turns `n` numbers into words, which may take their place.
+    /// Turns `n` numbers times `scale` into words, and zeros up to a multiple of two vectors.
     /// # Safety
-    /// `from` holds the numbers, `to` has room for the words and is not beyond `from`.
-    unsafe fn row(from: *const f32, n: usize, to: *mut f32);
+    /// `from` holds the numbers, `to` has room for the words of `n` rounded up to two vectors.
+    #[inline(always)]
+    unsafe fn row(s: S, from: *const f32, n: usize, scale: f32, to: *mut f32) {
+        let factor = s.splat(scale);
+        for i in (0..n).step_by(2 * S::LANES) {
+            let mut both = [s.zero(); 2];
+            for (v, x) in both.iter_mut().enumerate() {
+                let i = i + v * S::LANES;
+                let (from, left) = (from.wrapping_add(i), n.saturating_sub(i));
+                // SAFETY: as many numbers as are left.
+                *x = s.mul(factor, unsafe {
+                    if left >= S::LANES { s.load(from) } else { s.load_part(from, left) }
+                });
+            }
+            // SAFETY: the caller's promise.
+            unsafe { Self::store(s, both[0], both[1], to.add(i / Self::A_WORD)) };
+        }
+    }
 }
 
 impl<S: Simd> Numbers<S> for Floats {
     const A_WORD: usize = 1;
 
     #[inline(always)]
+    fn exp(s: S, x: S::V) -> S::V {
+        math::exp(s, x)
+    }
+
+    #[inline(always)]
+    unsafe fn store(s: S, first: S::V, second: S::V, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            s.store(to, first);
+            s.store(to.add(S::LANES), second);
+        }
+    }
+
+    #[inline(always)]
     unsafe fn pack_k(s: S, k: *const f32, stride: usize, keys: usize, dim: usize, to: *mut f32) {
         let panel = 2 * S::LANES;
         let whole = dim / S::LANES * S::LANES;
-        let mut first = 0;
-        while first < keys {
-            // SAFETY: rows below `keys`, columns below `dim`, and the panel of these keys in `to`.
+        for first in [0, S::LANES] {
+            let n = keys.saturating_sub(first).min(S::LANES);
+            let from = k.wrapping_add(first * stride);
+            // SAFETY: rows below `keys`, columns below `dim`, and the half of the panel of these keys in `to`.
             unsafe {
-                let to = to.add(first / panel * panel * dim + first % panel);
-                let n = S::LANES.min(keys - first);
-                let from = k.add(first * stride);
+                let to = to.add(first);
                 let mut d = 0;
                 if n == S::LANES {
                     while d < whole {
@@ -55,15 +95,6 @@ impl<S: Simd> Numbers<S> for Floats {
                         *to.add(d * panel + j) = if j < n { *from.add(j * stride + d) } else { 0.0 };
                     }
                     d += 1;
-                }
-            }
-            first += S::LANES;
-        }
-        if first % panel != 0 {
-            for d in 0..dim {
-                for j in 0..S::LANES {
-                    // SAFETY: the second half of the last panel, which `to` holds.
-                    unsafe { *to.add(first / panel * panel * dim + d * panel + S::LANES + j) = 0.0 };
                 }
             }
         }
@@ -94,20 +125,25 @@ impl<S: Simd> Numbers<S> for Floats {
             }
         }
     }
-
-    #[inline(always)]
-    unsafe fn row(from: *const f32, n: usize, to: *mut f32) {
-        if !std::ptr::eq(from, to) {
-            // SAFETY: the caller's promise.
-            unsafe { to.copy_from(from, n) };
-        }
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Numbers<crate::simd::Avx512> for Pairs {
     const A_WORD: usize = 2;
 
+    #[inline(always)]
+    fn exp(s: crate::simd::Avx512, x: __m512) -> __m512 {
+        math::exp_near(s, x)
+    }
+
+    #[inline(always)]
+    unsafe fn store(s: crate::simd::Avx512, first: __m512, second: __m512, to: *mut f32) {
+        // SAFETY: pairs are only used where the machine converts them; the types differ in name alone; the caller's
+        // promise.
+        unsafe { s.store(to, std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(second, first))) };
+    }
+
+    #[inline(always)]
     unsafe fn pack_k(
         _: crate::simd::Avx512,
         k: *const f32,
@@ -116,19 +152,12 @@ impl Numbers<crate::simd::Avx512> for Pairs {
         dim: usize,
         to: *mut f32,
     ) {
-        for first in (0..keys).step_by(PANEL) {
-            let lanes = Lanes {
-                src: k.wrapping_add(first * stride),
-                lanes: PANEL.min(keys - first),
-                lane_stride: stride,
-                k: dim,
-                k_stride: 1,
-            };
-            // SAFETY: the caller's promise; pairs are only used where the machine converts them.
-            unsafe { lanes.pack_pairs(PANEL, to.add(first * dim.div_ceil(2))) };
-        }
+        let lanes = Lanes { src: k, lanes: keys, lane_stride: stride, k: dim, k_stride: 1 };
+        // SAFETY: the caller's promise; pairs are only used where the machine converts them.
+        unsafe { lanes.pack_pairs(PANEL, to) };
     }
 
+    #[inline(always)]
     unsafe fn pack_v(
         _: crate::simd::Avx512,
         v: *const f32,
@@ -149,12 +178,6 @@ impl Numbers<crate::simd::Avx512> for Pairs {
             // SAFETY: as above. A dense V of one column also is contiguous along k, which packs the same.
             unsafe { lanes.pack_pairs(PANEL, to.add(first * block)) };
         }
-    }
-
-    unsafe fn row(from: *const f32, n: usize, to: *mut f32) {
-        let lanes = Lanes { src: from, lanes: 1, lane_stride: n, k: n, k_stride: 1 };
-        // SAFETY: as above; a vector of words is written after the numbers under it were read.
-        unsafe { lanes.pack_pairs(1, to) };
     }
 }
 

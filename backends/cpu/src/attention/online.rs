@@ -1,6 +1,7 @@
 //! The online softmax: turning a block of scores of one query into weights while a running maximum and sum
 //! are kept, and the additions of bias and causal mask before it. No products belong here.
 
+use super::numbers::Numbers;
 use super::{Attention, Bias};
 use crate::math;
 use crate::simd::Simd;
@@ -97,13 +98,13 @@ unsafe fn add_bias<S: Simd>(s: S, bias: &Bias<'_>, at: Place, scores: *mut f32, 
     }
 }
 
-/// Replaces scores, of which `best` is the largest, by exp(score - maximum so far), brings the state up to date, and
-/// gives the factor by which what was summed before must shrink. Rows of nothing but minus infinity keep weight 0 and
+/// Replaces scores, of which `best` is the largest, by exp(score - maximum so far), in words from the first score's place
+/// on, brings the state up to date, and gives the factor by which what was summed before must shrink. Rows of nothing but minus infinity keep weight 0 and
 /// end as 0 / 0.
 /// # Safety
-/// `scores` holds `padded` elements, a multiple of the vector's length.
+/// `scores` holds `padded` elements, a multiple of the vector's length, rounded up to two vectors.
 #[inline(always)]
-pub(super) unsafe fn update<S: Simd>(
+pub(super) unsafe fn update<S: Simd, N: Numbers<S>>(
     s: S,
     state: &mut State,
     best: f32,
@@ -116,13 +117,17 @@ pub(super) unsafe fn update<S: Simd>(
     let mut sum = s.zero();
     let mut j = 0;
     while j < padded {
-        // SAFETY: j + LANES <= padded.
-        unsafe {
-            let e = math::exp(s, s.sub(s.load(scores.add(j)), from));
-            s.store(scores.add(j), e);
-            sum = s.add(sum, e);
-        }
-        j += S::LANES;
+        // SAFETY: j + LANES <= padded, and the second vector is read if it is there.
+        let (first, second) = unsafe {
+            let first = N::exp(s, s.sub(s.load(scores.add(j)), from));
+            let there = j + S::LANES < padded;
+            let second = if there { s.load(scores.add(j + S::LANES)) } else { s.splat(f32::NEG_INFINITY) };
+            (first, N::exp(s, s.sub(second, from)))
+        };
+        sum = s.add(sum, s.add(first, second));
+        // SAFETY: the words are not beyond the numbers that were read.
+        unsafe { N::store(s, first, second, scores.add(j / N::A_WORD)) };
+        j += 2 * S::LANES;
     }
     let shrink = if state.max == max && max > f32::NEG_INFINITY {
         1.0

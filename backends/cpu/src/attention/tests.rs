@@ -141,6 +141,7 @@ fn shapes_of_every_kind() {
         extents(4, 2, 9, 130, 80, 80),
         extents(2, 2, 5, 300, 96, 40),
         extents(1, 1, 1100, 70, 16, 16),
+        extents(7, 7, 525, 40, 24, 40),
         extents(1, 1, 33, 65, 128, 128),
         extents(1, 1, 6, 70, 256, 256),
         extents(2, 2, 10, 1, 17, 3),

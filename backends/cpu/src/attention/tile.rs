@@ -1,9 +1,10 @@
 //! Attention for many queries: blocks of K are packed transposed and blocks of V in panels, and register
 //! tiles multiply them. The online softmax is in `online`, packing in `numbers`.
 
+use super::ahead::{self, Ahead};
 use super::numbers::Numbers;
 use super::online::{self, Place, State};
-use super::{Attention, Extents, Strides, ahead};
+use super::{Attention, Extents, Strides};
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::Pairs;
 use crate::gemm::{Dot, Floats};
@@ -12,11 +13,20 @@ use crate::simd::{Simd, Vectorised, dispatch};
 use std::ops::Range;
 
 /// Queries that go through the registers together.
-pub(super) const ROWS: usize = 8;
-/// Most queries of a task.
-pub(super) const MAX_QUERIES: usize = 512;
+pub(super) const ROWS: usize = 12;
+/// As many at the end, if no more are left.
+const FEW: usize = 8;
+/// Most queries of a task, a multiple of [`ROWS`].
+pub(super) const MAX_QUERIES: usize = 516;
 /// Widest panel of any instruction set: two vectors of 16.
 const MAX_PANEL: usize = 32;
+/// Places for a word of each query of a group.
+const LANES: usize = 16;
+/// Most keys of a block.
+const MAX_BLOCK: usize = 256;
+/// From one row of scores to the next. Like the other strides of a tile it is known when it is compiled: a register for
+/// each row's address would leave too few.
+const SCORES: usize = MAX_BLOCK + 16;
 
 /// A run of queries of one head.
 pub(super) struct Part {
@@ -39,17 +49,19 @@ pub(super) struct Task<'a> {
 /// Keys in a block: packed K and V of a block stay in the second cache with the queries' sums.
 fn block(e: &Extents) -> usize {
     match e.dim.max(e.value_dim) {
-        0..=64 => 256,
-        65..=128 => 128,
-        _ => 64,
+        0..=64 => MAX_BLOCK,
+        65..=128 => MAX_BLOCK / 2,
+        _ => MAX_BLOCK / 4,
     }
 }
 
 /// Floats of each part of the working memory: packed K, packed V, scaled Q, sums, scores.
 fn parts(e: &Extents, queries: usize) -> [usize; 5] {
-    let (block, rows) = (block(e), queries.next_multiple_of(ROWS));
+    let (block, groups) = (block(e), queries.div_ceil(ROWS));
     let width = e.value_dim.next_multiple_of(MAX_PANEL);
-    [block * e.dim, block * width, rows * e.dim, rows * width, ROWS * block].map(|n| n.next_multiple_of(16))
+    // Queries are written by tiles of two vectors.
+    let q = (groups * e.dim + MAX_PANEL) * LANES;
+    [block * e.dim, block * width, q, groups * ROWS * width, ROWS * SCORES].map(|n| n.next_multiple_of(16))
 }
 
 /// Floats of working memory for a task.
@@ -101,10 +113,17 @@ impl Task<'_> {
         // SAFETY: `attention` checked that the operands reach every row of every head.
         let (k, v) = unsafe {
             let q = p.q.0.as_ptr().add(batch * p.q.1.batch + head * p.q.1.head);
-            pack_q(queries, q, p.q.1.row, e.dim, p.scale, q_mem);
-            for r in 0..groups * ROWS {
-                let q = q_mem.as_mut_ptr();
-                N::row(q.add(r * e.dim), e.dim, q.add(r * words));
+            for g in 0..groups {
+                let n = ROWS.min(rows - g * ROWS);
+                let q = q.add((queries.start + g * ROWS) * p.q.1.row);
+                pack_q::<S, N>(
+                    s,
+                    n,
+                    (q, p.q.1.row),
+                    e.dim,
+                    p.scale,
+                    q_mem.as_mut_ptr().add(g * words * LANES),
+                );
             }
             (
                 p.k.0.as_ptr().add(batch * p.k.1.batch + kv_head * p.k.1.head),
@@ -139,11 +158,19 @@ impl Task<'_> {
                     unsafe {
                         if !packed {
                             packed = true;
-                            let (k, v) = (k.add(key * p.k.1.row), v.add(key * p.v.1.row));
-                            N::pack_k(s, k, p.k.1.row, keys, e.dim, k_mem.as_mut_ptr());
-                            N::pack_v(s, v, p.v.1.row, keys, e.value_dim, block, v_mem.as_mut_ptr());
+                            let rows = ahead::block(p, &own, key..key + keys);
+                            pack::<S, N>(
+                                s,
+                                &e,
+                                (k.add(key * p.k.1.row), p.k.1.row),
+                                (v.add(key * p.v.1.row), p.v.1.row),
+                                keys,
+                                rows,
+                                k_mem,
+                                v_mem,
+                            );
                         }
-                        let q = q_mem.as_ptr().add(first * words);
+                        let q = q_mem.as_ptr().add(g * words * LANES);
                         let scores = scores.as_mut_ptr();
                         let (skip, keys) = (part.start - key, part.len());
                         let mut biases = ahead::biases(p, &own, query..query + n, &part);
@@ -152,24 +179,25 @@ impl Task<'_> {
                             biases.fetch(each_bias);
                             ahead.fetch(each);
                             let k = k_mem.as_ptr().add((skip + c) * words);
-                            score::<S, N>(s, words, q, k, scores.add(c), block, keys - c);
+                            score::<S, N>(s, n, words, q, k, scores.add(c), keys - c);
                         }
                         let padded = keys.next_multiple_of(S::LANES);
-                        let mut shrink = [1f32; ROWS];
-                        for (r, state) in group.iter_mut().enumerate() {
+                        let (mut max, mut shrink) = ([0f32; ROWS], [1f32; ROWS]);
+                        for (r, max) in max.iter_mut().enumerate().take(n) {
                             let at = Place { batch, head, query: query + r, key: part.start, keys };
-                            let row = scores.add(r * block);
-                            let max = online::mask(s, p, at, row, padded);
-                            shrink[r] = online::update(s, state, max, row, padded);
-                            N::row(row, keys, row);
+                            *max = online::mask(s, p, at, scores.add(r * SCORES), padded);
+                        }
+                        for (r, state) in group.iter_mut().enumerate() {
+                            shrink[r] =
+                                online::update::<S, N>(s, state, max[r], scores.add(r * SCORES), padded);
                         }
                         let sums = sums.as_mut_ptr().add(first * width);
                         let keys = keys.div_ceil(N::A_WORD);
                         for c in (0..e.value_dim).step_by(panel) {
                             let v = v_mem.as_ptr().add(c * block + skip / N::A_WORD * panel);
-                            let (sums, columns) = (sums.add(c), e.value_dim - c);
+                            let sums = sums.add(c * ROWS);
                             ahead.fetch(each);
-                            gather_values::<S, N>(s, keys, scores, block, v, sums, width, &shrink, columns);
+                            gather_values::<S, N>(s, n, keys, scores, v, sums, &shrink, e.value_dim - c);
                         }
                     }
                 }
@@ -182,14 +210,11 @@ impl Task<'_> {
             let factor = s.splat(1.0 / state.sum);
             // SAFETY: the output reaches this row, which no other task writes; sums holds rows * width.
             unsafe {
-                let (from, to) = (sums.as_ptr().add(r * width), out.add(at));
-                let mut i = 0;
-                while i + S::LANES <= e.value_dim {
-                    s.store(to.add(i), s.mul(s.load(from.add(i)), factor));
-                    i += S::LANES;
-                }
-                if i < e.value_dim {
-                    s.store_part(to.add(i), e.value_dim - i, s.mul(s.load(from.add(i)), factor));
+                let (from, to) = (sums.as_ptr().add(r / ROWS * ROWS * width + r % ROWS * panel), out.add(at));
+                for i in (0..e.value_dim).step_by(S::LANES) {
+                    let x = s.mul(s.load(from.add(i / panel * panel * ROWS + i % panel)), factor);
+                    let left = e.value_dim - i;
+                    if left >= S::LANES { s.store(to.add(i), x) } else { s.store_part(to.add(i), left, x) }
                 }
             }
         }
@@ -205,38 +230,85 @@ unsafe fn avx512_pairs(task: Task<'_>) {
     task.compute::<_, Pairs>(unsafe { crate::simd::Avx512::new() });
 }
 
-/// Queries times scale, dense, with rows of zeros up to the next group.
+/// Packs a block of keys and values, a panel of keys at a time, while the rows of the next panel are fetched.
 /// # Safety
-/// `q` reaches every row of `queries`.
+/// `k` and `v` hold `keys` rows that far apart; `k_mem` and `v_mem` have room for a block.
 #[inline(always)]
-unsafe fn pack_q(
-    queries: &Range<usize>,
-    q: *const f32,
-    stride: usize,
-    dim: usize,
-    scale: f32,
-    to: &mut [f32],
+#[allow(clippy::too_many_arguments)] // two operands and their places
+unsafe fn pack<S: Simd, N: Numbers<S>>(
+    s: S,
+    e: &Extents,
+    (k, k_stride): (*const f32, usize),
+    (v, v_stride): (*const f32, usize),
+    keys: usize,
+    mut rows: [Ahead<1>; 2],
+    k_mem: &mut [f32],
+    v_mem: &mut [f32],
 ) {
-    for (r, query) in queries.clone().enumerate() {
-        // SAFETY: the caller's promise.
-        let from = unsafe { std::slice::from_raw_parts(q.add(query * stride), dim) };
-        for (to, &x) in to[r * dim..(r + 1) * dim].iter_mut().zip(from) {
-            *to = x * scale;
+    let panel = 2 * S::LANES;
+    let words = e.dim.div_ceil(N::A_WORD);
+    rows.iter_mut().for_each(|rows| rows.fetch(panel));
+    for first in (0..keys).step_by(panel) {
+        rows.iter_mut().for_each(|rows| rows.fetch(panel));
+        let n = panel.min(keys - first);
+        // SAFETY: the caller's promise, for the rows from `first` on and their places.
+        unsafe {
+            let (k, v) = (k.add(first * k_stride), v.add(first * v_stride));
+            N::pack_k(s, k, k_stride, n, e.dim, k_mem.as_mut_ptr().add(first * words));
+            let v_mem = v_mem.as_mut_ptr().add(first / N::A_WORD * panel);
+            N::pack_v(s, v, v_stride, n, e.value_dim, block(e), v_mem);
         }
     }
-    to[queries.len() * dim..].fill(0.0);
 }
 
-/// Adds `depth` outer products: acc[r] += a[r][i] * b[i], where b's rows are panels of two vectors, of which the first
-/// VECS are used.
+/// Packs `n` queries of a group, times scale: for each word of `dim` those of the queries side by side.
 /// # Safety
-/// `a` holds R rows of `depth` elements, `lda` apart; `b` holds `depth` panels.
+/// `q` holds `n` rows, that far apart; `to` holds `LANES` words for each of `dim`, and for those up to two vectors more.
 #[inline(always)]
-unsafe fn multiply<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
+unsafe fn pack_q<S: Simd, N: Numbers<S>>(
+    s: S,
+    n: usize,
+    (q, stride): (*const f32, usize),
+    dim: usize,
+    scale: f32,
+    to: *mut f32,
+) {
+    // Rows of two vectors' words.
+    let mut rows = [[0f32; MAX_PANEL]; LANES];
+    let numbers = 2 * S::LANES;
+    for d in (0..dim).step_by(numbers) {
+        for (r, row) in rows.iter_mut().enumerate().take(n) {
+            // SAFETY: the numbers from d on of row r < n; a row has room for two vectors.
+            unsafe { N::row(s, q.add(r * stride + d), numbers.min(dim - d), scale, row.as_mut_ptr()) };
+        }
+        for r in (0..LANES).step_by(S::LANES) {
+            for word in (0..numbers / N::A_WORD).step_by(S::LANES) {
+                // SAFETY: a vector of words of so many rows, and the places that the caller vouches for.
+                unsafe {
+                    let to = to.add((d / N::A_WORD + word) * LANES + r);
+                    s.transpose(rows.as_ptr().cast::<f32>().add(r * MAX_PANEL + word), MAX_PANEL, to, LANES);
+                }
+            }
+        }
+    }
+}
+
+/// Adds `depth` outer products: acc[r] += a[r][i] * b[i], where a's rows are ROW apart and their elements STEP, and b's
+/// rows are panels of two vectors, of which the first VECS are used.
+/// # Safety
+/// `a` holds R rows of `depth` elements; `b` holds `depth` panels.
+#[inline(always)]
+unsafe fn multiply<
+    S: Simd,
+    N: Dot<S>,
+    const R: usize,
+    const VECS: usize,
+    const ROW: usize,
+    const STEP: usize,
+>(
     s: S,
     depth: usize,
     a: *const f32,
-    lda: usize,
     b: *const f32,
     acc: &mut [[S::V; VECS]; R],
 ) {
@@ -247,8 +319,9 @@ unsafe fn multiply<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
             for (v, column) in columns.iter_mut().enumerate() {
                 *column = s.load(b.add((2 * i + v) * S::LANES));
             }
+            let a = a.add(i * STEP);
             for (r, acc) in acc.iter_mut().enumerate() {
-                let x = s.splat(*a.add(r * lda + i));
+                let x = s.splat(*a.add(r * ROW));
                 for (v, acc) in acc.iter_mut().enumerate() {
                     *acc = N::dot(s, x, columns[v], *acc);
                 }
@@ -257,27 +330,30 @@ unsafe fn multiply<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
     }
 }
 
-/// Scores of `ROWS` queries against the first `keys` keys of a panel, rounded up to vectors.
+/// Scores of `n` queries, rounded up to tiles, against the first `keys` keys of a panel, rounded up to vectors.
 /// # Safety
-/// `q` holds `ROWS` rows of `dim`, `k` a panel, and `to` rows of a panel, `stride` apart.
+/// `q` holds a packed group, `k` a panel, and `to` rows of a panel.
 #[inline(always)]
 unsafe fn score<S: Simd, N: Dot<S>>(
     s: S,
+    n: usize,
     dim: usize,
     q: *const f32,
     k: *const f32,
     to: *mut f32,
-    stride: usize,
     keys: usize,
 ) {
-    // SAFETY: the caller's promise, for eight rows or for twice four.
+    // SAFETY: the caller's promise, for all rows at once or four by four.
     unsafe {
-        match (S::LANES, keys > S::LANES) {
-            (16, true) => score_rows::<S, N, 8, 2>(s, dim, q, k, to, stride),
-            (16, false) => score_rows::<S, N, 8, 1>(s, dim, q, k, to, stride),
+        match (S::LANES, n > FEW, keys > S::LANES) {
+            (16, true, true) => score_rows::<S, N, ROWS, 2>(s, dim, q, k, to),
+            (16, true, false) => score_rows::<S, N, ROWS, 1>(s, dim, q, k, to),
+            (16, false, true) => score_rows::<S, N, FEW, 2>(s, dim, q, k, to),
+            (16, false, false) => score_rows::<S, N, FEW, 1>(s, dim, q, k, to),
             _ => {
-                score_rows::<S, N, 4, 2>(s, dim, q, k, to, stride);
-                score_rows::<S, N, 4, 2>(s, dim, q.add(4 * dim), k, to.add(4 * stride), stride);
+                for r in (0..n).step_by(4) {
+                    score_rows::<S, N, 4, 2>(s, dim, q.add(r), k, to.add(r * SCORES));
+                }
             }
         }
     }
@@ -292,47 +368,48 @@ unsafe fn score_rows<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
     q: *const f32,
     k: *const f32,
     to: *mut f32,
-    stride: usize,
 ) {
     let mut acc = [[s.zero(); VECS]; R];
     // SAFETY: the caller's promise.
     unsafe {
-        multiply::<S, N, R, VECS>(s, dim, q, dim, k, &mut acc);
+        multiply::<S, N, R, VECS, 1, LANES>(s, dim, q, k, &mut acc);
         for (r, acc) in acc.iter().enumerate() {
             for (v, &acc) in acc.iter().enumerate() {
-                s.store(to.add(r * stride + v * S::LANES), acc);
+                s.store(to.add(r * SCORES + v * S::LANES), acc);
             }
         }
     }
 }
 
-/// sums = sums * shrink + weights * V for `ROWS` queries and the first `columns` of a panel of V's columns.
+/// sums = sums * shrink + weights * V for `n` queries, rounded up to tiles, and the first `columns` of a panel of V's
+/// columns.
 /// # Safety
-/// `weights` holds `ROWS` rows `block` apart of `keys` elements, `v` panels of `keys` rows, and `sums` rows of
-/// a panel, `width` apart.
+/// `weights` holds `ROWS` rows of `keys` elements, `v` panels of `keys` rows, and `sums` a panel of each row.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // a tile's operands and strides
+#[allow(clippy::too_many_arguments)] // a tile's operands and extents
 unsafe fn gather_values<S: Simd, N: Dot<S>>(
     s: S,
+    n: usize,
     keys: usize,
     weights: *const f32,
-    block: usize,
     v: *const f32,
     sums: *mut f32,
-    width: usize,
     shrink: &[f32; ROWS],
     columns: usize,
 ) {
     let low = shrink.as_ptr();
-    // SAFETY: the caller's promise, for eight rows or for twice four.
+    // SAFETY: the caller's promise, for all rows at once or four by four.
     unsafe {
-        match (S::LANES, columns > S::LANES) {
-            (16, true) => gather_rows::<S, N, 8, 2>(s, keys, weights, block, v, sums, width, low),
-            (16, false) => gather_rows::<S, N, 8, 1>(s, keys, weights, block, v, sums, width, low),
+        match (S::LANES, n > FEW, columns > S::LANES) {
+            (16, true, true) => gather_rows::<S, N, ROWS, 2>(s, keys, weights, v, sums, low),
+            (16, true, false) => gather_rows::<S, N, ROWS, 1>(s, keys, weights, v, sums, low),
+            (16, false, true) => gather_rows::<S, N, FEW, 2>(s, keys, weights, v, sums, low),
+            (16, false, false) => gather_rows::<S, N, FEW, 1>(s, keys, weights, v, sums, low),
             _ => {
-                gather_rows::<S, N, 4, 2>(s, keys, weights, block, v, sums, width, low);
-                let (weights, sums) = (weights.add(4 * block), sums.add(4 * width));
-                gather_rows::<S, N, 4, 2>(s, keys, weights, block, v, sums, width, low.add(4));
+                for r in (0..n).step_by(4) {
+                    let (weights, sums) = (weights.add(r * SCORES), sums.add(r * 2 * S::LANES));
+                    gather_rows::<S, N, 4, 2>(s, keys, weights, v, sums, low.add(r));
+                }
             }
         }
     }
@@ -342,15 +419,12 @@ unsafe fn gather_values<S: Simd, N: Dot<S>>(
 /// As [`gather_values`], for R rows and VECS vectors of the panel; `shrink` holds R numbers. (A slice of unknown length
 /// would keep the loop over rows from unrolling, and the sums out of registers.)
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // a tile's operands and strides
 unsafe fn gather_rows<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
     s: S,
     keys: usize,
     weights: *const f32,
-    block: usize,
     v: *const f32,
     sums: *mut f32,
-    width: usize,
     shrink: *const f32,
 ) {
     let mut acc = [[s.zero(); VECS]; R];
@@ -359,13 +433,13 @@ unsafe fn gather_rows<S: Simd, N: Dot<S>, const R: usize, const VECS: usize>(
         for (r, acc) in acc.iter_mut().enumerate() {
             let f = s.splat(*shrink.add(r));
             for (v, acc) in acc.iter_mut().enumerate() {
-                *acc = s.mul(f, s.load(sums.add(r * width + v * S::LANES)));
+                *acc = s.mul(f, s.load(sums.add((2 * r + v) * S::LANES)));
             }
         }
-        multiply::<S, N, R, VECS>(s, keys, weights, block, v, &mut acc);
+        multiply::<S, N, R, VECS, SCORES, 1>(s, keys, weights, v, &mut acc);
         for (r, acc) in acc.iter().enumerate() {
             for (v, &acc) in acc.iter().enumerate() {
-                s.store(sums.add(r * width + v * S::LANES), acc);
+                s.store(sums.add((2 * r + v) * S::LANES), acc);
             }
         }
     }

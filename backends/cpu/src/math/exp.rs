@@ -40,6 +40,19 @@ pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.scale2(s.add(s.splat(1.0), p), n)
 }
 
+/// Minimax on |r| <= 1/2 of 2^r, relative error 7.5e-5.
+const NEAR: [f32; 4] = [9.999_280_6e-1, 6.932_609_7e-1, 2.426_111_3e-1, 5.517_167e-2];
+
+/// e^x for x up to 80, within 1e-4 of its size, and 0 below -104: for weights of products of fewer bits, whose numbers
+/// end at 4e-3 of their size. Half the work of [`exp`].
+#[inline(always)]
+pub fn exp_near<S: Simd>(s: S, x: S::V) -> S::V {
+    // The bound is the first operand: NaN passes through.
+    let t = s.max(s.splat(-151.0), s.mul(x, s.splat(LOG2E)));
+    let n = s.round(t);
+    s.scale2(horner(s, &NEAR, s.sub(t, n)), n)
+}
+
 /// 1 + e^(x + low), where `low` is what rounding took from x; infinity above 88.
 #[inline(always)]
 pub(super) fn one_plus_exp<S: Simd>(s: S, x: S::V, low: Option<S::V>) -> S::V {

@@ -16,7 +16,7 @@ mod tests;
 
 pub use acos::acos;
 pub use erf::erf;
-pub use exp::{exp, sigmoid, silu, tanh};
+pub use exp::{exp, exp_near, sigmoid, silu, tanh};
 pub use gelu::{gelu_erf, gelu_near, gelu_quick, gelu_tanh};
 pub use log::log;
 

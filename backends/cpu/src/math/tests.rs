@@ -7,6 +7,7 @@ use crate::simd::{Vectorised, dispatch};
 #[derive(Clone, Copy, Debug)]
 enum F {
     Exp,
+    ExpNear,
     Log,
     Tanh,
     Acos,
@@ -31,6 +32,7 @@ impl Vectorised for Map<'_> {
             let v = unsafe { s.load_part(x.as_ptr(), x.len()) };
             let r = match f {
                 F::Exp => exp(s, v),
+                F::ExpNear => exp_near(s, v),
                 F::Log => log(s, v),
                 F::Tanh => tanh(s, v),
                 F::Acos => acos(s, v),
@@ -89,7 +91,7 @@ fn erf64(x: f64) -> f64 {
 fn oracle(f: F, x: f32) -> f64 {
     let x = f64::from(x);
     match f {
-        F::Exp => x.exp(),
+        F::Exp | F::ExpNear => x.exp(),
         F::Log => x.ln(),
         F::Tanh => x.tanh(),
         F::Acos => x.acos(),
@@ -278,5 +280,20 @@ fn gelu_of_fewer_bits_is_near() {
         }
         let ends = apply(isa, F::GeluNear, &[f32::INFINITY, f32::NEG_INFINITY]);
         assert!(ends[0] == f32::INFINITY && ends[1].abs() < 3e-5, "{isa:?}: {ends:?}");
+    }
+}
+
+#[test]
+fn exp_near_is_within_its_bound_up_to_80() {
+    let xs: Vec<f32> = sweep().into_iter().filter(|&x| x <= 80.0).collect();
+    for isa in Isa::available() {
+        for (&x, &y) in xs.iter().zip(&apply(isa, F::ExpNear, &xs)) {
+            let want = oracle(F::ExpNear, x);
+            let error = (f64::from(y) - want).abs();
+            // Denormals are as far apart as the smallest.
+            assert!(error <= 1e-4 * want + 1e-45, "{isa:?}: {x} gives {y}, not {want}");
+        }
+        let ends = apply(isa, F::ExpNear, &[f32::NEG_INFINITY, f32::MIN, -105.0, f32::NAN]);
+        assert!(ends[..3].iter().all(|&y| y == 0.0) && ends[3].is_nan(), "{isa:?}: {ends:?}");
     }
 }

@@ -20,6 +20,7 @@ const FUSED: &[&str] = &[
     "SkipLayerNormalization",
     "GroupNormalization",
     "FusedGroupNormalization",
+    "ChannelNormalization",
     "FusedMatMul",
     "FusedConv",
     "MatMul",

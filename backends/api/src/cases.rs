@@ -464,6 +464,10 @@ fn norms(c: &mut Cases) -> Result<()> {
                 let op = op::FusedGroupNormalization { groups, epsilon: 1e-5, activation };
                 c.add(op, vec![Of(dtype, shape), w(), w()])?;
             }
+            for activation in [Activation::None, Activation::Gelu, Activation::Silu] {
+                let op = op::ChannelNormalization { epsilon: 1e-5, activation };
+                c.add(op, vec![Of(dtype, shape), w(), w()])?;
+            }
             let variance = c.within(dtype, channels, 0.1, 2.0)?;
             let op = op::BatchNormalization { epsilon: 1e-5 };
             c.add(op, vec![Of(dtype, shape), w(), w(), w(), Given(variance)])?;

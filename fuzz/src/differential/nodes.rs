@@ -361,7 +361,7 @@ fn channel_norm(g: &mut Grower<'_, '_>) -> Grown {
     let one = [channels.clone()];
     let (scale, bias) = (g.fresh(DType::F32, &one)?, g.fresh(DType::F32, &one)?);
     let epsilon = 1e-2;
-    rounded(match g.bytes.below(3) {
+    rounded(match g.bytes.below(4) {
         0 => {
             let groups = divisor(g, channels.as_fixed().unwrap_or(1)) as i64;
             g.b.op(GroupNormalization { groups, epsilon }, &[x, scale, bias])
@@ -371,6 +371,10 @@ fn channel_norm(g: &mut Grower<'_, '_>) -> Grown {
             g.b.op(fused, &[x, scale, bias])
         }
         1 => g.b.op(InstanceNormalization { epsilon }, &[x, scale, bias]),
+        2 => {
+            let activation = g.bytes.pick(ACTIVATIONS);
+            g.b.op(ChannelNormalization { epsilon, activation }, &[x, scale, bias])
+        }
         _ => {
             let (mean, variance) = (g.fresh(DType::F32, &one)?, g.positive(DType::F32, &one)?);
             g.b.op(BatchNormalization { epsilon }, &[x, scale, bias, mean, variance])

@@ -6,13 +6,14 @@ use frit_ir::op::*;
 use frit_ir::{BuildError, DType, Dim, ValueId};
 
 pub fn grow(g: &mut Grower<'_, '_>) -> Grown {
-    let made = match g.bytes.below(7) {
+    let made = match g.bytes.below(8) {
         0 => attention(g),
         1 => layer_norm(g),
         2 => gelu(g),
         3 => gelu_tanh(g),
         4 => linear(g),
         5 => conv_block(g),
+        6 => channels_last_norm(g),
         _ => heads(g),
     };
     Ok((vec![made?], false))
@@ -75,6 +76,34 @@ fn heads(g: &mut Grower<'_, '_>) -> Value {
     let y = g.b.transpose(y, &[0, 2, 1, 3])?;
     let y = g.b.reshape(y, &[batch, n, width])?;
     if g.bytes.flag() { g.b.add(y, x) } else { Ok(y) }
+}
+
+/// A layer norm of [N, C, places..] between transposes, with an activation before or behind the second or none.
+fn channels_last_norm(g: &mut Grower<'_, '_>) -> Value {
+    let (n, c, h) = (g.extent(), g.extent(), g.extent());
+    let (mut shape, mut last, mut back) = (vec![n, c.clone(), h], vec![0, 2, 1], vec![0, 2, 1]);
+    if g.bytes.flag() {
+        shape.push(g.extent());
+        (last, back) = (vec![0, 2, 3, 1], vec![0, 3, 1, 2]);
+    }
+    let x = g.fresh(DType::F32, &shape)?;
+    let x = g.b.transpose(x, &last)?;
+    let scale = g.fresh(DType::F32, std::slice::from_ref(&c))?;
+    let bias = if g.bytes.flag() { Some(g.fresh(DType::F32, &[c])?) } else { None };
+    let norm = LayerNormalization { axis: -1, epsilon: 1e-2 };
+    let y = g.b.op_opt(norm, &[Some(x), Some(scale), bias])?;
+    match g.bytes.below(4) {
+        0 => Ok(y),
+        1 => g.b.transpose(y, &back),
+        2 => {
+            let y = g.b.unary(UnaryFn::Relu, y)?;
+            g.b.transpose(y, &back)
+        }
+        _ => {
+            let y = g.b.transpose(y, &back)?;
+            g.b.unary(UnaryFn::Tanh, y)
+        }
+    }
 }
 
 fn layer_norm(g: &mut Grower<'_, '_>) -> Value {

@@ -68,7 +68,8 @@ pub use loss::{Reduction, SoftmaxCrossEntropyLoss};
 pub use matmul::MatMul;
 pub use norm::{LayerNormalization, RMSNormalization, SkipLayerNormalization};
 pub use norm_channels::{
-    BatchNormalization, FusedGroupNormalization, GroupNormalization, InstanceNormalization,
+    BatchNormalization, ChannelNormalization, FusedGroupNormalization, GroupNormalization,
+    InstanceNormalization,
 };
 pub use order::{ReverseSequence, Trilu};
 pub use parametric::{Clip, Elu, HardSigmoid, LeakyRelu};
@@ -299,6 +300,7 @@ op_table! {
     GroupNormalization,
     InstanceNormalization,
     FusedGroupNormalization,
+    ChannelNormalization,
     BatchNormalization,
     Reduce,
     ArgMax,

@@ -38,6 +38,17 @@ op_struct! {
 }
 
 op_struct! {
+    /// activation of zero mean and unit variance over the channels at each place of each sample: what fusion makes of
+    /// a layer norm between transposes that put the channels last and back.
+    pub struct ChannelNormalization = "ChannelNormalization" {
+        /// Added to the variance.
+        pub epsilon: f64 = 1e-5,
+        /// Applied to the result.
+        pub activation: Activation = Activation::None,
+    }
+}
+
+op_struct! {
     /// Normalisation by fixed statistics a channel, as in inference (<https://arxiv.org/abs/1502.03167>).
     /// ONNX BatchNormalization-15.
     pub struct BatchNormalization = "BatchNormalization" {
@@ -172,6 +183,31 @@ impl OpDef for FusedGroupNormalization {
             _ => b.op_opt(GroupNormalization { groups, epsilon }, inputs)?,
         };
         Ok(vec![b.activation(activation, y)?])
+    }
+}
+
+impl OpDef for ChannelNormalization {
+    fn operands(&self) -> &'static [Operand] {
+        SCALED
+    }
+    fn onnx(&self) -> Onnx {
+        Onnx::None
+    }
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<TensorType>, OpError> {
+        infer_channels(cx, 2, 3)
+    }
+    fn is_composite(&self) -> bool {
+        true
+    }
+    fn decompose(
+        &self,
+        b: &mut GraphBuilder<'_>,
+        inputs: &[Option<ValueId>],
+    ) -> Result<Vec<ValueId>, BuildError> {
+        let x = b.operand(inputs, 0)?;
+        let standard = standardise(b, x, &[1], self.epsilon)?;
+        let y = scale_and_shift(b, standard, inputs)?;
+        Ok(vec![b.activation(self.activation, y)?])
     }
 }
 

@@ -1,11 +1,13 @@
 //! Normalisations out of means, differences and roots, and with the residual sum before them. Folding a batch norm
 //! into a convolution is in `conv.rs`.
 
+use super::shapes::{axes, inverse, permutation};
 use crate::edit::Editor;
 use crate::rule::{Found, Refusal, Rule, insert, require};
 use crate::view::View;
 use frit_ir::op::{
-    Attr, InstanceNormalization, LayerNormalization, Op, RMSNormalization, SkipLayerNormalization,
+    Activation, Attr, ChannelNormalization, InstanceNormalization, LayerNormalization, Op, RMSNormalization,
+    SkipLayerNormalization,
 };
 use frit_ir::types::{product, resolve_axis, same_shape};
 use frit_ir::{BuildError, Dim, GraphBuilder, ValueId};
@@ -34,6 +36,34 @@ pub const RULES: &[Rule] = &[
          Add(Mul(Div(C, Sqrt(VAR)), ?scale), ?bias)",
         instance_norm,
         &["x: f32[2, 3, 6]; axes = [-1]; epsilon = 0.00001; scale: const f32[3, 1]; bias: const f32[3, 1]"],
+    ),
+    // The same over axis 1, as norms of data with channels first are spelled.
+    Rule::built(
+        "channel_norm_parts",
+        "C = Sub(?x, ReduceMean{axes=[1], keepdims=true}(?x));
+         VAR = Add(ReduceMean{axes=[1], keepdims=true}(Mul(C, C)), ?epsilon:scalar);
+         Add(Mul(Div(C, Sqrt(VAR)), ?scale), ?bias)",
+        channel_norm_parts,
+        &["x: f32[2, 3, 6]; epsilon = 0.00001; scale: const f32[3, 1]; bias: const f32[3, 1]"],
+    ),
+    // Channels last for a layer norm, and back; or with an activation behind, which becomes part of the norm.
+    Rule::built(
+        "channel_norm",
+        "Transpose{perm=?p}(LayerNormalization(Transpose{perm=?q}(?x), ?scale, ?bias?)@n)",
+        channel_norm,
+        &[
+            "x: f32[2, 3, 6]; scale: const f32[3]; bias: const f32[3]; p = [0, 2, 1]; q = [0, 2, 1]; n.axis = -1; n.epsilon = 0.00001",
+            "x: f32[2, 3, 4, 5]; scale: const f32[1]; bias: none; p = [0, 3, 1, 2]; q = [0, 2, 3, 1]; n.axis = 3; n.epsilon = 0.00001",
+        ],
+    ),
+    Rule::built(
+        "channel_norm_map",
+        "%map(LayerNormalization(Transpose{perm=?q}(?x), ?scale, ?bias?)@n)@m",
+        channel_norm_map,
+        &[
+            "x: f32[2, 3, 6]; scale: const f32[3] in 0.1..0.3; bias: const f32[3] in 1..1.2; q = [0, 2, 1]; n.axis = -1; n.epsilon = 0.00001",
+            "x: f32[2, 3, 4, 5]; scale: const f32[1] in 0.1..0.3; bias: const f32[3] in 1..1.2; q = [0, 2, 3, 1]; n.axis = 3; n.epsilon = 0.00001",
+        ],
     ),
     Rule::built(
         "layer_norm_bias",
@@ -73,7 +103,7 @@ pub const RULES: &[Rule] = &[
 
 /// Defines the rules that fuse an activation into a norm over channels, one line each: names, op, word.
 macro_rules! activated {
-    ($($instance:literal, $group:literal, $op:literal, $word:literal;)*) => {
+    ($($instance:literal, $group:literal, $channel:literal, $op:literal, $word:literal;)*) => {
         /// Activations behind norms over channels become part of them.
         pub const ACTIVATED: &[Rule] = &[$(
             Rule::new(
@@ -88,20 +118,26 @@ macro_rules! activated {
                 concat!("FusedGroupNormalization{*n, activation=", $word, "}(?x, ?scale, ?bias)"),
                 &["x: f32[2, 4, 3, 5]; scale: const f32[4]; bias: const f32[4]; n.groups = 2; n.epsilon = 0.00001"],
             ),
+            Rule::new(
+                $channel,
+                concat!($op, "(ChannelNormalization{activation=none}(?x, ?scale, ?bias)@n)"),
+                concat!("ChannelNormalization{*n, activation=", $word, "}(?x, ?scale, ?bias)"),
+                &["x: f32[2, 4, 7]; scale: const f32[4]; bias: const f32[4]; n.epsilon = 0.00001"],
+            ),
         )*];
     };
 }
 
 activated! {
-    "instance_norm_relu", "group_norm_relu", "Relu", "relu";
-    "instance_norm_gelu", "group_norm_gelu", "Gelu{approximate=none}", "gelu";
-    "instance_norm_gelu_tanh", "group_norm_gelu_tanh", "Gelu{approximate=tanh}", "gelu_tanh";
-    "instance_norm_quick_gelu", "group_norm_quick_gelu", "Swish{alpha=1.702}", "quick_gelu";
-    "instance_norm_silu", "group_norm_silu", "Swish{alpha=1}", "silu";
-    "instance_norm_tanh", "group_norm_tanh", "Tanh", "tanh";
-    "instance_norm_sigmoid", "group_norm_sigmoid", "Sigmoid", "sigmoid";
-    "instance_norm_relu6", "group_norm_relu6", "Clip{min=0, max=6}", "relu6";
-    "instance_norm_hard_swish", "group_norm_hard_swish", "HardSwish", "hard_swish";
+    "instance_norm_relu", "group_norm_relu", "channel_norm_relu", "Relu", "relu";
+    "instance_norm_gelu", "group_norm_gelu", "channel_norm_gelu", "Gelu{approximate=none}", "gelu";
+    "instance_norm_gelu_tanh", "group_norm_gelu_tanh", "channel_norm_gelu_tanh", "Gelu{approximate=tanh}", "gelu_tanh";
+    "instance_norm_quick_gelu", "group_norm_quick_gelu", "channel_norm_quick_gelu", "Swish{alpha=1.702}", "quick_gelu";
+    "instance_norm_silu", "group_norm_silu", "channel_norm_silu", "Swish{alpha=1}", "silu";
+    "instance_norm_tanh", "group_norm_tanh", "channel_norm_tanh", "Tanh", "tanh";
+    "instance_norm_sigmoid", "group_norm_sigmoid", "channel_norm_sigmoid", "Sigmoid", "sigmoid";
+    "instance_norm_relu6", "group_norm_relu6", "channel_norm_relu6", "Clip{min=0, max=6}", "relu6";
+    "instance_norm_hard_swish", "group_norm_hard_swish", "channel_norm_hard_swish", "HardSwish", "hard_swish";
 }
 
 /// Sums before a normalisation become part of it.
@@ -214,6 +250,60 @@ fn instance_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refus
         let scale = b.reshape(scale, std::slice::from_ref(&channels))?;
         let bias = b.reshape(bias, &[channels])?;
         Ok(b.op(op, &[x, scale, bias])?)
+    })
+}
+
+fn channel_norm_parts(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, scale, bias) = (m.value("x")?, m.value("scale")?, m.value("bias")?);
+    let channels = per_channel(view, x, scale)?;
+    per_channel(view, x, bias)?;
+    let op = ChannelNormalization { epsilon: epsilon(view, m)?, activation: Activation::None };
+    e.build(m.label, |b| {
+        let scale = b.reshape(scale, std::slice::from_ref(&channels))?;
+        let bias = b.reshape(bias, &[channels])?;
+        Ok(b.op(op, &[x, scale, bias])?)
+    })
+}
+
+/// The norm over channels of ?x that a layer norm `n` behind a transposition `q` is.
+fn over_channels(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (x, scale, bias) = (m.value("x")?, m.value("scale")?, m.optional("bias"));
+    let rank = view.rank(x);
+    let last: Vec<usize> = std::iter::once(0).chain(2..rank).chain([1]).collect();
+    require(
+        rank >= 3 && permutation(m.found.attr("q"))? == last,
+        "the channels do not become the last axis",
+    )?;
+    let norm = m.op(view, "n", |o| if let Op::LayerNormalization(n) = o { Some(n) } else { None })?;
+    require(resolve_axis(norm.axis, rank) == rank.checked_sub(1), "more than the channels are normalised")?;
+    let channels: Vec<Dim> = view.shape(x).get(1).cloned().into_iter().collect();
+    let op = ChannelNormalization { epsilon: norm.epsilon, activation: Activation::None };
+    e.build(m.label, |b| {
+        let scale = b.expand(scale, &channels)?;
+        let bias = match bias {
+            Some(bias) => bias,
+            None => b.scalar_like(x, 0.0)?,
+        };
+        let bias = b.expand(bias, &channels)?;
+        Ok(b.op(op, &[x, scale, bias])?)
+    })
+}
+
+fn channel_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let (p, q) = (permutation(m.found.attr("p"))?, permutation(m.found.attr("q"))?);
+    require(p == inverse(&q), "the channels do not go back")?;
+    over_channels(e, m)
+}
+
+fn channel_norm_map(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
+    let (map, last) = (m.op(view, "m", |o| Some(o))?, permutation(m.found.attr("q"))?);
+    let y = over_channels(e, m)?;
+    e.build(m.label, |b| {
+        let y = b.op(map, &[y])?;
+        Ok(b.transpose(y, &axes(&last))?)
     })
 }
 

@@ -150,6 +150,38 @@ pub(crate) struct Finish {
 }
 
 impl Finish {
+    /// An activation alone: of rows that are `sums_stride` apart, into rows that are `c_stride` apart.
+    pub fn of(
+        isa: Isa,
+        activation: Activation,
+        [rows, columns]: [usize; 2],
+        sums: *const f32,
+        sums_stride: usize,
+        c: *mut f32,
+        c_stride: usize,
+    ) -> Finish {
+        let nothing = std::ptr::null();
+        Finish {
+            isa,
+            rows,
+            columns,
+            sums,
+            sums_stride,
+            alpha: 1.0,
+            bias_columns: nothing,
+            bias_rows: nothing,
+            before: nothing,
+            before_stride: 0,
+            activation,
+            gain: 1.0,
+            shift: 0.0,
+            after: nothing,
+            after_stride: 0,
+            c,
+            c_stride,
+        }
+    }
+
     /// Applies the epilogue to the tile.
     ///
     /// # Safety
@@ -164,26 +196,7 @@ impl Finish {
 /// # Safety
 /// They are readable and writable.
 pub(crate) unsafe fn activate(isa: Isa, activation: Activation, n: usize, y: *mut f32) {
-    let nothing = std::ptr::null();
-    let finish = Finish {
-        isa,
-        rows: 1,
-        columns: n,
-        sums: y,
-        sums_stride: n,
-        alpha: 1.0,
-        bias_columns: nothing,
-        bias_rows: nothing,
-        before: nothing,
-        before_stride: 0,
-        activation,
-        gain: 1.0,
-        shift: 0.0,
-        after: nothing,
-        after_stride: 0,
-        c: y,
-        c_stride: n,
-    };
+    let finish = Finish::of(isa, activation, [1, n], y, n, y, n);
     // SAFETY: the caller's promise; sums and result are the same elements.
     unsafe { finish.apply() };
 }

@@ -1,12 +1,14 @@
-//! Normalisations over f32 rows: softmax, layer norm, group (and instance) norm, batch norm.
+//! Normalisations over f32 rows: softmax, layer norm, group (and instance) norm, norm over channels, batch norm.
 //! Each row is read while it is in the cache; mean and variance take two passes, so nothing cancels.
 
 mod batch_norm;
+mod channel_norm;
 mod group_norm;
 mod layer_norm;
 mod softmax;
 
 pub use batch_norm::batch_norm;
+pub use channel_norm::{ChannelNorm, channel_norm};
 pub use group_norm::{GroupNorm, group_norm};
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use softmax::{Softmax, softmax};

@@ -206,12 +206,118 @@ fn group_instance_and_batch_norm() {
 }
 
 #[test]
+fn norm_over_channels() {
+    let mut rng = Rng::new(4);
+    // A single place, strips of a whole width and their rest, chunks of channels and theirs, few and many samples.
+    for (batch, channels, inner) in [
+        (3, 5, 1),
+        (1, 1, 70),
+        (2, 16, 64),
+        (3, 17, 33),
+        (1, 67, 200),
+        (2, 512, 129),
+        (40, 6, 7),
+        (1, 3, 5000),
+    ] {
+        let n = batch * channels * inner;
+        let x: Vec<f32> = rng.vec(n).iter().map(|x| x * 2.0 + 3.0).collect();
+        let (scale, bias) = (rng.vec(channels), rng.vec(channels));
+        for (activation, extras) in
+            [(Activation::None, true), (Activation::None, false), (Activation::Silu, true)]
+        {
+            let p = ChannelNorm {
+                batch,
+                channels,
+                inner,
+                epsilon: 1e-3,
+                scale: extras.then_some(&scale[..]),
+                bias: extras.then_some(&bias[..]),
+                activation,
+            };
+            let mut want = vec![0f64; n];
+            for place in 0..batch * inner {
+                let at = |c: usize| (place / inner * channels + c) * inner + place % inner;
+                let row: Vec<f64> = (0..channels).map(|c| f64::from(x[at(c)])).collect();
+                let mean = row.iter().sum::<f64>() / channels as f64;
+                let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
+                for (c, v) in row.iter().enumerate() {
+                    let v = (v - mean) / (variance + 1e-3).sqrt();
+                    let v = if extras { v * f64::from(scale[c]) + f64::from(bias[c]) } else { v };
+                    want[at(c)] = if activation == Activation::Silu { v / (1.0 + (-v).exp()) } else { v };
+                }
+            }
+            everywhere(
+                |isa| {
+                    let mut y = vec![0.0; n];
+                    channel_norm(isa, &p, Source::Slice(&x), &mut y).unwrap();
+                    let mut z = x.clone();
+                    channel_norm(isa, &p, Source::InPlace, &mut z).unwrap();
+                    assert_eq!(y, z, "in place");
+                    y
+                },
+                |isa, y| {
+                    let what = format!("{isa:?} {batch}x{channels}x{inner} {activation:?} {extras}");
+                    assert_close(&what, y, &want, 1e-5);
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn a_norm_over_many_channels_is_as_exact_as_that_of_rows() {
+    // Means far from zero: the sum of squares less the square of the sum would leave nothing of the variance.
+    let mut rng = Rng::new(5);
+    let (channels, inner) = (5000, 3);
+    let x: Vec<f32> = rng.vec(channels * inner).iter().map(|x| x + 1000.0).collect();
+    let (scale, bias) = (None, None);
+    let mut rows = vec![0.0; x.len()];
+    let mut want = vec![0f64; x.len()];
+    for place in 0..inner {
+        let row: Vec<f64> = (0..channels).map(|c| f64::from(x[c * inner + place])).collect();
+        let mean = row.iter().sum::<f64>() / channels as f64;
+        let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
+        for (c, v) in row.iter().enumerate() {
+            rows[place * channels + c] = *v as f32;
+            want[c * inner + place] = (v - mean) / (variance + 1e-5).sqrt();
+        }
+    }
+    let p =
+        ChannelNorm { batch: 1, channels, inner, epsilon: 1e-5, scale, bias, activation: Activation::None };
+    let l =
+        LayerNorm { rows: inner, width: channels, epsilon: 1e-5, rms: false, scale, bias, residual: None };
+    let worst = |y: &[f32]| y.iter().zip(&want).map(|(&y, &w)| (f64::from(y) - w).abs()).fold(0.0, f64::max);
+    for isa in crate::isa::Isa::available() {
+        let mut y = vec![0.0; x.len()];
+        channel_norm(isa, &p, Source::Slice(&x), &mut y).unwrap();
+        let mut r = rows.clone();
+        layer_norm(isa, &l, Source::InPlace, &mut r, None).unwrap();
+        let by_rows: Vec<f32> = (0..x.len()).map(|i| r[i % inner * channels + i / inner]).collect();
+        assert!(worst(&y) <= 2.0 * worst(&by_rows) + 1e-5, "{isa:?}: {} {}", worst(&y), worst(&by_rows));
+        assert!(worst(&y) < 1e-3, "{isa:?}: {}", worst(&y));
+    }
+}
+
+#[test]
 fn wrong_lengths_are_refused() {
     let isa = crate::isa::Isa::get();
     let p = Softmax { outer: 2, axis: 3, inner: 1, log: false };
     assert!(softmax(isa, p, Source::Slice(&[0.0; 5]), &mut [0.0; 6]).is_err());
     assert!(softmax(isa, p, Source::Slice(&[0.0; 7]), &mut [0.0; 6]).is_err());
     assert!(softmax(isa, p, Source::InPlace, &mut [0.0; 5]).is_err());
+    let p = ChannelNorm {
+        batch: 1,
+        channels: 2,
+        inner: 3,
+        epsilon: 0.0,
+        scale: None,
+        bias: None,
+        activation: Activation::None,
+    };
+    assert!(channel_norm(isa, &p, Source::InPlace, &mut [0.0; 5]).is_err());
+    assert!(channel_norm(isa, &p, Source::Slice(&[0.0; 7]), &mut [0.0; 6]).is_err());
+    let scaled = ChannelNorm { scale: Some(&[1.0; 3]), ..p };
+    assert!(channel_norm(isa, &scaled, Source::InPlace, &mut [0.0; 6]).is_err());
     let huge = Softmax { outer: usize::MAX, axis: 3, inner: 1, log: false };
     assert!(softmax(isa, huge, Source::InPlace, &mut [0.0; 5]).is_err());
 }

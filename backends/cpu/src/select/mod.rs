@@ -65,6 +65,7 @@ impl Backend for CpuBackend {
             Op::GroupNormalization(op) => norms::group_norm(&cx, op),
             Op::InstanceNormalization(op) => norms::instance_norm(&cx, op),
             Op::FusedGroupNormalization(op) => norms::fused_group_norm(&cx, op),
+            Op::ChannelNormalization(op) => norms::channel_norm(&cx, op),
             Op::BatchNormalization(op) => norms::batch_norm(&cx, op),
             Op::Reduce(op) => reductions::reduce(&cx, op),
             Op::ArgMax(op) => reductions::arg_extreme(&cx, op.axis, crate::reduce::Extreme::Max),

@@ -2,7 +2,7 @@
 
 use super::Cx;
 use super::simple::{Fail, Operands, around, kernel};
-use crate::norm::{self, GroupNorm, LayerNorm};
+use crate::norm::{self, ChannelNorm, GroupNorm, LayerNorm};
 use frit_backend::Kernel;
 use frit_ir::op;
 use frit_ir::types::{resolve_axis, same_shape};
@@ -118,6 +118,23 @@ pub(super) fn instance_norm(cx: &Cx<'_>, op: &op::InstanceNormalization) -> Sele
 pub(super) fn fused_group_norm(cx: &Cx<'_>, op: &op::FusedGroupNormalization) -> Selected {
     let groups = usize::try_from(op.groups).ok()?;
     channels(cx, "FusedGroupNormalization", groups, op.epsilon, op.activation)
+}
+
+pub(super) fn channel_norm(cx: &Cx<'_>, op: &op::ChannelNormalization) -> Selected {
+    cx.f32_input(0)?;
+    let (isa, epsilon) = (cx.isa, op.epsilon as f32);
+    let activation = super::products::activation(cx, op.activation);
+    kernel("ChannelNormalization", move |run| {
+        let x = run.source::<f32>(0)?;
+        let (scale, bias) = (run.optional::<f32>(1)?, run.optional::<f32>(2)?);
+        let out = run.output(0).map_err(|e| Fail::Contract(e.to_string()))?;
+        let [batch, channels, inner] = around(out.shape, 1);
+        let p = ChannelNorm { batch, channels, inner, epsilon, scale, bias, activation };
+        Ok(norm::channel_norm(isa, &p, x, out.slice_mut()?)?)
+    })
+    .in_place(vec![0])
+    .flops(8.0)
+    .done()
 }
 
 pub(super) fn batch_norm(cx: &Cx<'_>, op: &op::BatchNormalization) -> Selected {

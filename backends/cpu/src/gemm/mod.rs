@@ -17,6 +17,8 @@
 //! Files: `layout` (packed formats), `pack`, `pairs` and `bytes` (copying into them, in f32, bf16 and i8), `compact` (exact f32 in fewer bits), `tile` and `dot`
 //! (micro-kernels), `epilogue`, `right` (forms of B), `turn` (results stored transposed), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
 
+#[cfg(target_arch = "x86_64")]
+mod along;
 mod block;
 mod bytes;
 mod compact;

@@ -129,27 +129,24 @@ pub(crate) unsafe fn join_taps(taps: Taps<'_>, words: usize, to: *mut f32) {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(super) use x86::convert;
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{JOINED, Lanes, Taps};
     use crate::gemm::LINE;
-    use crate::gemm::pack::transpose16;
+    use crate::gemm::along::first;
     use crate::simd::{Cache, prefetch};
     use core::arch::x86_64::*;
 
-    /// How many numbers ahead rows are fetched.
-    const AHEAD: usize = 96;
     /// Channels ahead that are fetched while the runs of one are joined. No more, and no other panel's: channels often lie
     /// a power of two of bytes apart, or nearly so, and then a cache keeps few of them.
     const CHANNELS_AHEAD: usize = 20;
 
-    fn first_of(n: usize) -> __mmask16 {
-        if n >= 16 { !0 } else { (1 << n) - 1 }
-    }
-
     /// Sixteen words from 32 numbers that lie side by side.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn convert(low: __m512, high: __m512) -> __m512i {
+    pub(in crate::gemm) fn convert(low: __m512, high: __m512) -> __m512 {
         // SAFETY: the types differ in name alone.
         unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)) }
     }
@@ -163,7 +160,7 @@ mod x86 {
             31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
             23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0,
         );
-        _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, convert(low, high)))
+        _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, _mm512_castps_si512(convert(low, high))))
     }
 
     #[inline]
@@ -205,7 +202,7 @@ mod x86 {
             // SAFETY: the caller's promise.
             unsafe {
                 let words = convert(_mm512_loadu_ps(from.add(2 * j)), _mm512_loadu_ps(from.add(2 * j + 16)));
-                _mm512_storeu_ps(to.add(j), _mm512_castsi512_ps(words));
+                _mm512_storeu_ps(to.add(j), words);
             }
         }
     }
@@ -234,88 +231,6 @@ mod x86 {
     }
 
     impl Lanes {
-        /// Lanes that are contiguous along k: converted as they are read, then exchanged sixteen by sixteen words,
-        /// as `transpose_avx512` does with numbers.
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
-        pub(super) unsafe fn pairs_along(&self, width: usize, dst: *mut f32) {
-            let words = self.k.div_ceil(2);
-            for lane in (0..width).step_by(16) {
-                let count = self.lanes.saturating_sub(lane).min(16);
-                let first = self.src.wrapping_add(lane * self.lane_stride);
-                for i in 0..count {
-                    for line in 0..AHEAD / LINE {
-                        prefetch(Cache::Second, first.wrapping_add(i * self.lane_stride + line * LINE));
-                    }
-                }
-                let mut word = 0;
-                // SAFETY: the lanes exist; whole vectors are stored where another row of words follows for each that
-                // they reach beyond their own (what they write there is written again later).
-                unsafe {
-                    while width > 1 && word + 32 <= words {
-                        let mut rows = [_mm512_setzero_ps(); 16];
-                        self.convert16::<true>(lane, count, word, &mut rows);
-                        transpose16(&mut rows);
-                        let to = dst.add(word * width + lane);
-                        // A loop of constant length keeps the vectors in registers.
-                        for (i, row) in rows.iter().enumerate() {
-                            _mm512_storeu_ps(to.add(i * width), *row);
-                        }
-                        word += 16;
-                    }
-                    while word < words {
-                        let run = (words - word).min(16);
-                        let mut rows = [_mm512_setzero_ps(); 16];
-                        self.convert16::<false>(lane, count, word, &mut rows);
-                        if width == 1 {
-                            _mm512_mask_storeu_ps(dst.add(word), first_of(run), rows[0]);
-                        } else {
-                            transpose16(&mut rows);
-                            let stored = first_of((width - lane).min(16));
-                            for (i, row) in rows.iter().enumerate().take(run) {
-                                _mm512_mask_storeu_ps(dst.add((word + i) * width + lane), stored, *row);
-                            }
-                        }
-                        word += run;
-                    }
-                }
-            }
-        }
-
-        /// Sixteen words from `word` on of up to sixteen lanes from `lane` on; `WHOLE` where that many are there.
-        ///
-        /// # Safety
-        /// `count` lanes from `lane` on exist, with words from `word` on.
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-        unsafe fn convert16<const WHOLE: bool>(
-            &self,
-            lane: usize,
-            count: usize,
-            word: usize,
-            rows: &mut [__m512; 16],
-        ) {
-            let left = self.k - 2 * word;
-            let (low, high) = (first_of(left), first_of(left.saturating_sub(16)));
-            for (i, row) in rows.iter_mut().enumerate() {
-                if i >= count {
-                    continue;
-                }
-                let from = self.src.wrapping_add((lane + i) * self.lane_stride + 2 * word);
-                // SAFETY: lane `lane + i` exists, and the masks stop at the end of k.
-                *row = unsafe {
-                    _mm512_castsi512_ps(if WHOLE {
-                        // So many rows side by side are more than the hardware follows.
-                        prefetch(Cache::Second, from.wrapping_add(AHEAD));
-                        prefetch(Cache::Second, from.wrapping_add(AHEAD + LINE));
-                        convert(_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)))
-                    } else {
-                        let low = _mm512_maskz_loadu_ps(low, from);
-                        convert(low, _mm512_maskz_loadu_ps(high, from.wrapping_add(16)))
-                    })
-                };
-            }
-        }
-
         /// Lanes that lie side by side: two rows make a row of words.
         #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
         pub(super) unsafe fn pairs_across(&self, width: usize, dst: *mut f32) {
@@ -323,13 +238,13 @@ mod x86 {
                 let from = self.src.wrapping_add(2 * word * self.k_stride);
                 let has_second = 2 * word + 1 < self.k;
                 for lane in (0..width).step_by(16) {
-                    let there = first_of(self.lanes.saturating_sub(lane));
+                    let there = first(self.lanes.saturating_sub(lane));
                     let second = if has_second { there } else { 0 };
                     // SAFETY: the masks stop at the last lane and at the last k; `dst` has `width` words a row.
                     unsafe {
                         let low = _mm512_maskz_loadu_ps(there, from.wrapping_add(lane));
                         let high = _mm512_maskz_loadu_ps(second, from.wrapping_add(self.k_stride + lane));
-                        let stored = first_of((width - lane).min(16));
+                        let stored = first((width - lane).min(16));
                         _mm512_mask_storeu_ps(dst.add(word * width + lane), stored, join(low, high));
                     }
                 }

@@ -11,14 +11,15 @@ use core::arch::x86_64::*;
 const AHEAD: usize = 96;
 
 /// A mask of the first `n` of sixteen.
+#[inline(always)]
 pub(super) fn first(n: usize) -> __mmask16 {
     if n >= 16 { !0 } else { (1 << n) - 1 }
 }
 
-/// Defines the packing for sixteen words at a time, one a line: name, instruction sets, numbers in a word, sixteen words
+/// Defines the packing for sixteen words at a time, one a line: its name and that of reading, instruction sets, numbers in a word, sixteen words
 /// from where they begin, and from there with so many numbers left.
 macro_rules! along {
-    ($($(#[$attribute:meta])* $name:ident, $features:literal, $numbers:literal, |$p:ident| $whole:expr, |$q:ident, $left:ident| $part:expr;)*) => {
+    ($($(#[$attribute:meta])* $name:ident, $whole_name:ident, $features:literal, $numbers:literal, |$p:ident| $whole:expr, |$q:ident, $left:ident| $part:expr;)*) => {
         impl Lanes {$(
             $(#[$attribute])*
             ///
@@ -39,19 +40,11 @@ macro_rules! along {
                     // What whole vectors write beyond sixteen rows of fewer lanes is written again later.
                     while width > 1 && word + 32 <= words {
                         let mut rows = [_mm512_setzero_ps(); 16];
-                        // Loops of constant length keep the vectors in registers.
-                        for (i, row) in rows.iter_mut().enumerate() {
-                            if i < count {
-                                let $p = from.wrapping_add(i * self.lane_stride + word * $numbers);
-                                for line in 0..$numbers {
-                                    prefetch(Cache::Second, $p.wrapping_add(AHEAD + line * LINE));
-                                }
-                                // SAFETY: lane `lane + i` exists and goes on for 32 words.
-                                *row = unsafe { $whole };
-                            }
-                        }
+                        // SAFETY: the lanes exist and go on for 32 words.
+                        unsafe { self.$whole_name(from.wrapping_add(word * $numbers), count, &mut rows) };
                         transpose16(&mut rows);
                         let to = dst.wrapping_add(word * width + lane);
+                        // A loop of constant length keeps the vectors in registers.
                         for (i, row) in rows.iter().enumerate() {
                             // SAFETY: sixteen more rows follow.
                             unsafe { _mm512_storeu_ps(to.add(i * width), *row) };
@@ -84,17 +77,38 @@ macro_rules! along {
                     }
                 }
             }
+
+            /// Sixteen words of each of `count` lanes. Not part of the loop above, where the compiler would move the vectors
+            /// about in memory.
+            ///
+            /// # Safety
+            /// The lanes are readable from `from` on.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn $whole_name(&self, from: *const f32, count: usize, rows: &mut [__m512; 16]) {
+                for (i, row) in rows.iter_mut().enumerate() {
+                    if i >= count {
+                        continue;
+                    }
+                    let $p = from.wrapping_add(i * self.lane_stride);
+                    for line in 0..$numbers {
+                        prefetch(Cache::Second, $p.wrapping_add(AHEAD + line * LINE));
+                    }
+                    // SAFETY: the caller's promise.
+                    *row = unsafe { $whole };
+                }
+            }
         )*}
     };
 }
 
 along! {
     /// Packs numbers.
-    numbers_along, "avx512f,avx512dq", 1,
+    numbers_along, read_numbers, "avx512f,avx512dq", 1,
         |p| _mm512_loadu_ps(p),
         |p, left| _mm512_maskz_loadu_ps(first(left), p);
     /// Packs words of pairs, converted as they are read; a last k without a neighbour gets a zero.
-    pairs_along, "avx512f,avx512bw,avx512dq,avx512bf16", 2,
+    pairs_along, read_pairs, "avx512f,avx512bw,avx512dq,avx512bf16", 2,
         |p| convert(_mm512_loadu_ps(p), _mm512_loadu_ps(p.add(16))),
         |p, left| {
             let high = _mm512_maskz_loadu_ps(first(left.saturating_sub(16)), p.wrapping_add(16));

@@ -203,7 +203,9 @@ impl<R: Right> Product<'_, R> {
             Bias::Columns(bias) => bias.as_ptr().wrapping_add(part.column),
             _ => null(),
         };
-        let (mut tile, mut turned) = (Tile::new(), Tile::new());
+        // Two statements: a pair would be copied, bytes that mean nothing included.
+        let mut tile = Tile::new();
+        let mut turned = Tile::new();
         let place = Place::of(part, self.turned);
         let c = self.c.wrapping_add(place.row * self.c_stride + place.column);
         let (init, init_stride) = match (part.run.first, plain) {
@@ -312,10 +314,12 @@ impl<R: Right> Product<'_, R> {
 struct Tile(MaybeUninit<[f32; TURNED * MAX_WIDTH]>);
 
 impl Tile {
+    #[inline(always)]
     fn new() -> Tile {
         Tile(MaybeUninit::uninit())
     }
 
+    #[inline(always)]
     fn start(&mut self) -> *mut f32 {
         self.0.as_mut_ptr().cast()
     }

@@ -74,9 +74,9 @@ def prepare(name: str, work: Path) -> Files:
 
 
 def compile_for_frit(frit: str, files: Files, dtype="f32") -> Path:
-    """The artifact, compiled once."""
+    """The artifact, compiled once by each state of the program."""
     target = files.compiled(dtype)
-    if target.exists():
+    if target.exists() and target.stat().st_mtime > Path(frit).stat().st_mtime:
         return target
     command = [frit, "compile", "-o", target, "--dtype", dtype]
     if MODELS[files.name].source == "checkpoint":

@@ -8,6 +8,7 @@ use super::right::Right;
 use super::tile::{FAR, LINE, MAX_WIDTH, TileCall, TileFn, Tiles};
 use super::turn::{TURNED, turn};
 use crate::scratch::with_scratch;
+use crate::simd::{Cache, prefetch};
 use crate::threads::split;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -218,6 +219,9 @@ impl<R: Right> Product<'_, R> {
             (true, true) => (c, self.c_stride),
             (true, false) => (tile.start(), covered),
         };
+        if part.run.last {
+            self.fetch(&place, c);
+        }
         // SAFETY: `plain` means that whole vectors lie within the bias and the row of C; partial sums have room
         // for whole panels, and the local tile for the largest kernel.
         unsafe {
@@ -254,6 +258,29 @@ impl<R: Right> Product<'_, R> {
         unsafe { self.finish((place.row, place.rows), (place.column, place.columns), sums, sums_stride) };
     }
 
+    /// A row and a column of C, as it is stored, in the whole of C.
+    fn whole(&self, row: usize, column: usize) -> (usize, usize) {
+        if self.turned { (row, column + self.first_row) } else { (row + self.first_row, column) }
+    }
+
+    /// Asks for the lines that the end of a part reads and writes, C from `c` on and residuals: their rows lie far apart.
+    fn fetch(&self, place: &Place, c: *const f32) {
+        let lines = |start: *const f32, stride: usize| {
+            for row in 0..place.rows {
+                for line in (0..place.columns).step_by(LINE) {
+                    prefetch(Cache::Second, start.wrapping_add(row * stride + line));
+                }
+            }
+        };
+        lines(c, self.c_stride);
+        let (row, column) = self.whole(place.row, place.column);
+        for residual in [self.epilogue.residual_before, self.epilogue.residual_after].into_iter().flatten() {
+            if let Residual::From { data, stride } = residual {
+                lines(data.as_ptr().wrapping_add(row * stride + column), stride);
+            }
+        }
+    }
+
     /// Writes sums of these rows and columns (the first, and how many) of C, as it is stored, through the epilogue.
     ///
     /// # Safety
@@ -268,8 +295,7 @@ impl<R: Right> Product<'_, R> {
     ) {
         let epilogue = &self.epilogue;
         let c = self.c.wrapping_add(row * self.c_stride + column);
-        let (row, column) =
-            if self.turned { (row, column + self.first_row) } else { (row + self.first_row, column) };
+        let (row, column) = self.whole(row, column);
         let residual = |residual: Option<Residual<'_>>| match residual {
             None => (null(), 0),
             Some(Residual::From { data, stride }) => {

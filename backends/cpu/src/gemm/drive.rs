@@ -403,7 +403,7 @@ impl Cut {
         let wanted = if threads > 1 {
             let worthwhile = (cost_ns / GRAIN_NS).max(1) as usize;
             // A block that packs its columns streams all of A past them: a few wider ones do so less often.
-            let each = if product.right.packs() { 3 } else { 6 };
+            let each = if product.right.packs() { 3 } else { 16 };
             (threads * each).div_ceil(batches * tile_groups).min(worthwhile.next_multiple_of(threads))
         } else {
             1

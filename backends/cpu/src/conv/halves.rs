@@ -17,6 +17,7 @@ use crate::gemm::{Bias, LINE, MAX_ROWS, MAX_WIDTH};
 use crate::gemm::{Epilogue, Finish, GemmError, Matrix, PackedLayout, Residual, RowTiles, TileCall, pack};
 use crate::isa::{Isa, Level};
 use crate::scratch::with_scratch;
+use crate::simd::{Cache, prefetch};
 use crate::threads::{parallel_for, split, threads};
 use std::ops::Range;
 use std::ptr::null;
@@ -28,6 +29,9 @@ const COLUMNS: usize = 5;
 /// Fewer channels belong to small networks, whose few samples fill no panel in any of the five products: half the time
 /// of a voice detector went into two such layers of 64 channels and two or three samples.
 const LEAST_CHANNELS: usize = 192;
+
+/// Channels ahead that are fetched while the columns of one are made.
+const CHANNELS_AHEAD: usize = 20;
 
 /// Whether this way is for such a convolution. It looks at what a weight alone decides.
 pub(super) fn suits(spec: &ConvSpec) -> bool {
@@ -115,6 +119,11 @@ impl Block<'_> {
         let inside = first >= 0 && first as usize + 4 * width < len;
         let mut edge = [0f32; 4 * MAX_WIDTH + 1];
         for channel in 0..spec.group_in {
+            // Channels lie too far apart for the hardware to know.
+            let later = x.wrapping_add((channel + CHANNELS_AHEAD) * len).wrapping_offset(first);
+            for line in (0..4 * width + LINE).step_by(LINE) {
+                prefetch(Cache::Second, later.wrapping_add(line));
+            }
             // SAFETY: the channel exists.
             let input = unsafe { std::slice::from_raw_parts(x.wrapping_add(channel * len), len) };
             let seen = if inside {

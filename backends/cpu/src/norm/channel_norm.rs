@@ -3,7 +3,7 @@
 
 use super::row_loop;
 use crate::error::{KernelError, at_least, count, exact};
-use crate::gemm::{Activation, Finish};
+use crate::gemm::{Activation, Finish, LINE};
 use crate::isa::Isa;
 use crate::operand::Source;
 use crate::scratch::with_scratch;
@@ -37,8 +37,6 @@ const STRIP: usize = 64;
 const CHUNK: usize = 16;
 /// Rows whose lines are asked for before they are written, where they are not those of x.
 const AHEAD: usize = 4;
-/// Elements of a cache line.
-const LINE: usize = 16;
 
 /// Normalises the channels of each place; `x` may be the output buffer.
 pub fn channel_norm(

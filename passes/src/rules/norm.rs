@@ -240,12 +240,19 @@ fn per_channel(view: View<'_>, x: ValueId, v: ValueId) -> Result<Dim, Refusal> {
 
 fn instance_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
     let view = View { graph: e.graph(), weights: e.weights() };
+    let x = m.value("x")?;
+    let all_spatial = i64::try_from(view.rank(x)).is_ok_and(|rank| first_axis(view, x, m) == Ok(2 - rank));
+    require(all_spatial, "not exactly the spatial axes are normalised")?;
+    by_channel(e, m, InstanceNormalization { epsilon: epsilon(view, m)? })
+}
+
+/// The norm `op` of ?x with ?scale and ?bias, which vary along channels alone.
+fn by_channel(e: &mut Editor<'_>, m: &Found<'_, '_>, op: impl Into<Op>) -> Result<ValueId, Refusal> {
+    let view = View { graph: e.graph(), weights: e.weights() };
     let (x, scale, bias) = (m.value("x")?, m.value("scale")?, m.value("bias")?);
     let channels = per_channel(view, x, scale)?;
     per_channel(view, x, bias)?;
-    let all_spatial = i64::try_from(view.rank(x)).is_ok_and(|rank| first_axis(view, x, m) == Ok(2 - rank));
-    require(all_spatial, "not exactly the spatial axes are normalised")?;
-    let op = InstanceNormalization { epsilon: epsilon(view, m)? };
+    let op = op.into();
     e.build(m.label, |b| {
         let scale = b.reshape(scale, std::slice::from_ref(&channels))?;
         let bias = b.reshape(bias, &[channels])?;
@@ -255,15 +262,8 @@ fn instance_norm(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refus
 
 fn channel_norm_parts(e: &mut Editor<'_>, m: &Found<'_, '_>) -> Result<ValueId, Refusal> {
     let view = View { graph: e.graph(), weights: e.weights() };
-    let (x, scale, bias) = (m.value("x")?, m.value("scale")?, m.value("bias")?);
-    let channels = per_channel(view, x, scale)?;
-    per_channel(view, x, bias)?;
     let op = ChannelNormalization { epsilon: epsilon(view, m)?, activation: Activation::None };
-    e.build(m.label, |b| {
-        let scale = b.reshape(scale, std::slice::from_ref(&channels))?;
-        let bias = b.reshape(bias, &[channels])?;
-        Ok(b.op(op, &[x, scale, bias])?)
-    })
+    by_channel(e, m, op)
 }
 
 /// The norm over channels of ?x that a layer norm `n` behind a transposition `q` is.

@@ -13,7 +13,7 @@
 //! files beside it; loops around the micro-kernel that others could use do not belong here.
 
 use super::{Call, ConvSpec};
-use crate::gemm::{Bias, LINE, MAX_ROWS, MAX_WIDTH};
+use crate::gemm::{Bias, CHANNELS_AHEAD, LINE, MAX_ROWS, MAX_WIDTH};
 use crate::gemm::{Epilogue, Finish, GemmError, Matrix, PackedLayout, Residual, RowTiles, TileCall, pack};
 use crate::isa::{Isa, Level};
 use crate::scratch::with_scratch;
@@ -29,9 +29,6 @@ const COLUMNS: usize = 5;
 /// Fewer channels belong to small networks, whose few samples fill no panel in any of the five products: half the time
 /// of a voice detector went into two such layers of 64 channels and two or three samples.
 const LEAST_CHANNELS: usize = 192;
-
-/// Channels ahead that are fetched while the columns of one are made.
-const CHANNELS_AHEAD: usize = 20;
 
 /// Whether this way is for such a convolution. It looks at what a weight alone decides.
 pub(super) fn suits(spec: &ConvSpec) -> bool {

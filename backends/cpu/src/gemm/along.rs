@@ -16,8 +16,8 @@ pub(super) fn first(n: usize) -> __mmask16 {
     if n >= 16 { !0 } else { (1 << n) - 1 }
 }
 
-/// Defines the packing for sixteen words at a time, one a line: its name and that of reading, instruction sets, numbers in a word, sixteen words
-/// from where they begin, and from there with so many numbers left.
+/// Defines the packing for sixteen words at a time, one a line: its name and that of reading, instruction sets, numbers in
+/// a word, sixteen words from where they begin, and from there with so many numbers left.
 macro_rules! along {
     ($($(#[$attribute:meta])* $name:ident, $whole_name:ident, $features:literal, $numbers:literal, |$p:ident| $whole:expr, |$q:ident, $left:ident| $part:expr;)*) => {
         impl Lanes {$(

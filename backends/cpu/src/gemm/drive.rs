@@ -110,6 +110,11 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// Elements between the rows of the product.
+    fn row_step(&self) -> usize {
+        if self.turned { 1 } else { self.stride }
+    }
+
     /// Checks the operands of a product with a weight packed by columns; true where nothing is to be computed.
     fn check(
         &self,
@@ -159,6 +164,7 @@ fn shared_left<R: Right>(
     epilogue: &Epilogue<'_>,
 ) {
     let (k, n) = (tiles.words.count(layout.k), layout.len);
+    let row_step = stored.row_step();
     let Stored { c, stride: c_stride, turned } = stored;
     let c = SharedMut::new(c);
     for range in chunks(&tiles, a.rows, k) {
@@ -173,7 +179,7 @@ fn shared_left<R: Right>(
             n,
             width: layout.width,
             right,
-            c: c.ptr().wrapping_add(range.start * if turned { 1 } else { c_stride }),
+            c: c.ptr().wrapping_add(range.start * row_step),
             c_stride,
             turned,
             epilogue: *epilogue,
@@ -275,6 +281,7 @@ fn bytes_left(isa: Isa, a: &Matrix<'_>, b: &Packed<'_>, stored: Stored<'_>, epil
     let padded = n.next_multiple_of(layout.width);
     let ready = Ready { data: b.ptr(), width: layout.width, k };
     let scales = b.ptr::<f32>().wrapping_add(padded * k);
+    let row_step = stored.row_step();
     let Stored { c, stride: c_stride, turned } = stored;
     let c = SharedMut::new(c);
     for range in chunks(&tiles, a.rows, 2 * k) {
@@ -314,7 +321,7 @@ fn bytes_left(isa: Isa, a: &Matrix<'_>, b: &Packed<'_>, stored: Stored<'_>, epil
                 n,
                 width: layout.width,
                 right: ready,
-                c: c.ptr().wrapping_add(range.start * c_stride),
+                c: c.ptr().wrapping_add(range.start * row_step),
                 c_stride,
                 turned,
                 epilogue: *epilogue,

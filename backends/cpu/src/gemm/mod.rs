@@ -14,8 +14,8 @@
 //! times a packed weight. All entries check lengths and give a [`GemmError`]; none allocates in proportion to
 //! the problem but for the packing scratch that each thread keeps. Results do not depend on the threads.
 //!
-//! Files: `layout` (packed formats), `pack`, `pairs` and `bytes` (copying into them, in f32, bf16 and i8), `compact` (exact f32 in fewer bits), `tile` and `dot`
-//! (micro-kernels), `epilogue`, `right` (forms of B), `turn` (results stored transposed), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
+//! Files: `layout` (packed formats), `pack`, `along`, `pairs` and `bytes` (copying into them, in f32, bf16 and i8),
+//! `compact` (exact f32 in fewer bits), `tile` and `dot` (micro-kernels), `epilogue`, `right` (forms of B), `turn` (results stored transposed), `block` (loops around the kernel), `drive` (split between threads). Convolutions are in `crate::conv`.
 
 #[cfg(target_arch = "x86_64")]
 mod along;
@@ -46,7 +46,7 @@ pub(crate) use drive::{Cut, k_block};
 pub(crate) use epilogue::{Finish, activate};
 pub(crate) use layout::{RowTiles, WORD};
 pub(crate) use pack::Lanes;
-pub(crate) use pairs::{JOINED, Taps, join_rows, join_taps, widen_rows};
+pub(crate) use pairs::{CHANNELS_AHEAD, JOINED, Taps, join_rows, join_taps, widen_rows};
 pub(crate) use right::Right;
 pub(crate) use tile::{LINE, MAX_ROWS, MAX_WIDTH, TileCall, Tiles, panel_width};
 

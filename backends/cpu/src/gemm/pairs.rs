@@ -75,6 +75,10 @@ pub(crate) unsafe fn join_rows(low: *const f32, high: *const f32, width: usize, 
 /// Columns that [`join_taps`] writes.
 pub(crate) const JOINED: usize = 32;
 
+/// Channels ahead that are fetched while columns of one are gathered. No more, and no other panel's: channels often lie a
+/// power of two of bytes apart, or nearly so, and then a cache keeps few of them.
+pub(crate) const CHANNELS_AHEAD: usize = 20;
+
 /// What the taps of a convolution see of channels: runs of [`JOINED`] numbers.
 #[derive(Clone, Copy)]
 pub(crate) struct Taps<'a> {
@@ -133,15 +137,11 @@ pub(super) use x86::convert;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{JOINED, Lanes, Taps};
+    use super::{CHANNELS_AHEAD, JOINED, Lanes, Taps};
     use crate::gemm::LINE;
     use crate::gemm::along::first;
     use crate::simd::{Cache, prefetch};
     use core::arch::x86_64::*;
-
-    /// Channels ahead that are fetched while the runs of one are joined. No more, and no other panel's: channels often lie
-    /// a power of two of bytes apart, or nearly so, and then a cache keeps few of them.
-    const CHANNELS_AHEAD: usize = 20;
 
     /// Sixteen words from 32 numbers that lie side by side.
     #[inline]

@@ -1,14 +1,14 @@
 //! Normalisation over the channels of [batch, channels, inner] data, each place of `inner` by itself. Norms over
 //! groups of channels and all their places are in `group_norm`, those over the last axes in `layer_norm`.
 
-use super::row_loop;
-use crate::error::{KernelError, at_least, count, exact};
+use super::{operands, row_loop};
+use crate::error::KernelError;
 use crate::gemm::{Activation, Finish, LINE};
 use crate::isa::Isa;
 use crate::operand::Source;
 use crate::scratch::with_scratch;
 use crate::simd::{Cache, Simd, Vectorised, dispatch, prefetch};
-use crate::threads::{SharedMut, parallel_ranges};
+use crate::threads::parallel_ranges;
 
 /// What to normalise and how.
 #[derive(Clone, Copy, Debug)]
@@ -46,21 +46,9 @@ pub fn channel_norm(
     y: &mut [f32],
 ) -> Result<(), KernelError> {
     const NAME: &str = "channel norm";
-    let n = count(NAME, &[p.batch, p.channels, p.inner])?;
-    exact(NAME, "y", y.len(), n)?;
-    at_least(NAME, "x", x.len_or(n), Some(n))?;
-    for (name, v) in [("scale", p.scale), ("bias", p.bias)] {
-        if let Some(v) = v {
-            exact(NAME, name, v.len(), p.channels)?;
-        }
-    }
-    if n == 0 {
+    let Some((x, y)) = operands(NAME, [p.batch, p.channels, p.inner], [p.scale, p.bias], x, y)? else {
         return Ok(());
-    }
-    let Some(x) = x.pointer(y.as_ptr(), n) else {
-        return Err(KernelError::Extent { kernel: NAME, operand: "x", needed: n, got: x.len_or(n) });
     };
-    let (x, y) = (SharedMut::from_const(x), SharedMut::new(y));
     let strips = p.inner.div_ceil(STRIP);
     let size = p.channels * p.inner.min(STRIP);
     parallel_ranges(p.batch * strips, (8192 / size).max(1), size as f64 * 0.6, |tasks| {

@@ -1,13 +1,13 @@
 //! Group normalisation of [batch, channels, inner] data; with as many groups as channels it is instance
 //! normalisation. Norms over the last axes are in `layer_norm`.
 
-use super::{row_loop, sum, sum_square_deviation};
-use crate::error::{KernelError, at_least, count, exact, parameters};
+use super::{operands, row_loop, sum, sum_square_deviation};
+use crate::error::{KernelError, parameters};
 use crate::gemm::{Activation, activate};
 use crate::isa::Isa;
 use crate::operand::Source;
 use crate::simd::{Simd, Vectorised, dispatch};
-use crate::threads::{SharedMut, parallel_for};
+use crate::threads::parallel_for;
 
 /// What to normalise and how.
 #[derive(Clone, Copy, Debug)]
@@ -33,25 +33,13 @@ pub struct GroupNorm<'a> {
 /// Normalises each group of each batch element; `x` may be the output buffer.
 pub fn group_norm(isa: Isa, p: &GroupNorm<'_>, x: Source<'_, f32>, y: &mut [f32]) -> Result<(), KernelError> {
     const NAME: &str = "group norm";
-    let n = count(NAME, &[p.batch, p.channels, p.inner])?;
-    exact(NAME, "y", y.len(), n)?;
-    at_least(NAME, "x", x.len_or(n), Some(n))?;
     if p.groups == 0 || !p.channels.is_multiple_of(p.groups) {
         return Err(parameters(NAME, format!("{} channels do not make {} groups", p.channels, p.groups)));
     }
-    for (name, v) in [("scale", p.scale), ("bias", p.bias)] {
-        if let Some(v) = v {
-            exact(NAME, name, v.len(), p.channels)?;
-        }
-    }
-    if n == 0 {
+    let Some((x, y)) = operands(NAME, [p.batch, p.channels, p.inner], [p.scale, p.bias], x, y)? else {
         return Ok(());
-    }
-    let Some(x) = x.pointer(y.as_ptr(), n) else {
-        return Err(KernelError::Extent { kernel: NAME, operand: "x", needed: n, got: x.len_or(n) });
     };
-    let (x, y) = (SharedMut::from_const(x), SharedMut::new(y));
-    let width = n / p.batch / p.groups;
+    let width = p.channels / p.groups * p.inner;
     parallel_for(p.batch * p.groups, (width as f64 * 0.3) as u64, |task| {
         // SAFETY: task * width + width <= n; groups are disjoint.
         let (x, y) = unsafe { (x.ptr().add(task * width), y.ptr().add(task * width)) };

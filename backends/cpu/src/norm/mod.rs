@@ -13,7 +13,36 @@ pub use group_norm::{GroupNorm, group_norm};
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use softmax::{Softmax, softmax};
 
+use crate::error::{KernelError, at_least, count, exact};
+use crate::operand::Source;
 use crate::simd::Simd;
+use crate::threads::SharedMut;
+
+/// Checks the operands of a norm of [batch, channels, inner] data with optional scale and bias a channel, and gives where
+/// x and y begin; None where they are empty.
+fn operands(
+    name: &'static str,
+    extents: [usize; 3],
+    [scale, bias]: [Option<&[f32]>; 2],
+    x: Source<'_, f32>,
+    y: &mut [f32],
+) -> Result<Option<(SharedMut<f32>, SharedMut<f32>)>, KernelError> {
+    let n = count(name, &extents)?;
+    exact(name, "y", y.len(), n)?;
+    at_least(name, "x", x.len_or(n), Some(n))?;
+    for (operand, v) in [("scale", scale), ("bias", bias)] {
+        if let Some(v) = v {
+            exact(name, operand, v.len(), extents[1])?;
+        }
+    }
+    if n == 0 {
+        return Ok(None);
+    }
+    let Some(x) = x.pointer(y.as_ptr(), n) else {
+        return Err(KernelError::Extent { kernel: name, operand: "x", needed: n, got: x.len_or(n) });
+    };
+    Ok(Some((SharedMut::from_const(x), SharedMut::new(y))))
+}
 
 /// Runs over a row of `n` elements, four vectors at a time: `body(i)` for whole vectors, `rest(i, n)` for what is left.
 macro_rules! row_loop {
